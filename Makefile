@@ -1,0 +1,29 @@
+# Short names for the commands of daily work. The gate itself is .ci/run.
+.PHONY: run test race lint fmt fuzz bench vuln ci
+
+run: ## Start the server on loopback with nothing configured.
+	go run ./examples/staging-server
+
+test:
+	go test ./...
+
+race:
+	.ci/run race
+
+lint:
+	.ci/run format vet tidy lint
+
+fmt:
+	golangci-lint fmt ./...
+
+fuzz:
+	.ci/run fuzz
+
+bench:
+	go test -run='^$$' -bench=. -benchmem ./...
+
+vuln:
+	.ci/run vuln
+
+ci:
+	.ci/run
