@@ -1,0 +1,101 @@
+package ratelimit_test
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dixie/internal/ratelimit"
+)
+
+func allow(t *testing.T, m *ratelimit.Memory, identity string, limit int) ratelimit.Decision {
+	t.Helper()
+	d, err := m.Allow(t.Context(), identity, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestWindowSlides(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := ratelimit.NewMemory(0)
+		for i := range 3 {
+			if d := allow(t, m, "a", 3); !d.Allowed || d.Remaining != 2-i || d.Limit != 3 {
+				t.Fatalf("request %d: %+v", i, d)
+			}
+			time.Sleep(10 * time.Second) // fake clock
+		}
+		d := allow(t, m, "a", 3)
+		if d.Allowed || d.RetryAfter < 29*time.Second || d.RetryAfter > 31*time.Second {
+			t.Fatalf("over the limit: %+v", d)
+		}
+		if d := allow(t, m, "b", 3); !d.Allowed {
+			t.Fatalf("another identity: %+v", d)
+		}
+		time.Sleep(d.RetryAfter) // fake clock
+		if d := allow(t, m, "a", 3); !d.Allowed || d.Remaining != 0 {
+			t.Fatalf("after waiting as told: %+v", d)
+		}
+		if d := allow(t, m, "a", 3); d.Allowed {
+			t.Fatalf("only one slot had become free: %+v", d)
+		}
+		time.Sleep(time.Hour) // fake clock
+		if d := allow(t, m, "a", 3); !d.Allowed || d.Remaining != 2 {
+			t.Fatalf("after an hour: %+v", d)
+		}
+	})
+}
+
+func TestZeroIsNoLimit(t *testing.T) {
+	t.Parallel()
+	m := ratelimit.NewMemory(0)
+	for range 1000 {
+		if !allow(t, m, "a", 0).Allowed {
+			t.Fatal("refused")
+		}
+	}
+}
+
+func TestIdentitiesAreBounded(t *testing.T) {
+	t.Parallel()
+	m := ratelimit.NewMemory(160)
+	for i := range 10_000 {
+		allow(t, m, strconv.Itoa(i), 5)
+	}
+	if n := m.Identities(); n > 160 {
+		t.Errorf("%d identities are tracked", n)
+	}
+}
+
+func TestParallelCallersShareTheLimit(t *testing.T) {
+	t.Parallel()
+	m := ratelimit.NewMemory(0)
+	var admitted atomic.Int32
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if d, err := m.Allow(t.Context(), "a", 50); err == nil && d.Allowed {
+				admitted.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if admitted.Load() != 50 {
+		t.Errorf("%d admitted", admitted.Load())
+	}
+}
+
+func BenchmarkAllow(b *testing.B) {
+	m := ratelimit.NewMemory(0)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_, _ = m.Allow(b.Context(), "wallet:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", 10_000)
+		}
+	})
+}
