@@ -1,0 +1,66 @@
+// Package auth decides who a caller is and whether the caller may come in: sign-in with Ethereum
+// (EIP-4361), bearer tokens (RFC 7519), the allowlist of wallets and API keys, WebSocket tickets and
+// the audit of access decisions. Everything in it is safe for concurrent use. Whatever it refuses it
+// refuses with an error that says nothing to the caller; the reason is for the log.
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+)
+
+// Kind is the kind of credential that was verified.
+type Kind int
+
+// The kinds of credential.
+const (
+	None Kind = iota
+	Wallet
+	APIKey
+	Admin
+)
+
+// String is the word that the audit shows.
+func (k Kind) String() string {
+	switch k {
+	case Wallet:
+		return "jwt_wallet"
+	case APIKey:
+		return "api_key"
+	case Admin:
+		return "admin"
+	case None:
+	}
+	return "none"
+}
+
+// Identity is a caller whose credential was verified.
+type Identity struct {
+	Kind Kind
+	// Wallet is the EIP-55 address, of kind Wallet only.
+	Wallet string
+	// KeyHash is the short hash of the key, of kind APIKey only.
+	KeyHash string
+	// Role is the role claim of the token, of kind Wallet only.
+	Role string
+}
+
+// Owner names the identity as an owner of sessions and a payer of limits; empty for none.
+func (i Identity) Owner() string {
+	switch i.Kind {
+	case Wallet:
+		return "wallet:" + i.Wallet
+	case APIKey:
+		return "key:" + i.KeyHash
+	case Admin:
+		return "admin"
+	case None:
+	}
+	return ""
+}
+
+// ConstantTimeEqual compares two secrets in a time that tells neither content nor length.
+func ConstantTimeEqual(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}

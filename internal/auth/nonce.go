@@ -1,0 +1,106 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// NonceTTL is how long a nonce can be used.
+const NonceTTL = 5 * time.Minute
+
+// DefaultNonces bounds the unused nonces that [NewMemoryNonces] keeps when it is given zero.
+const DefaultNonces = 10_000
+
+// ErrNonceStore says that the nonce store is out of order or full, so that nobody can sign in.
+var ErrNonceStore = errors.New("auth: nonce store unavailable")
+
+// NonceStore remembers unused nonces. Implementations are safe for concurrent use.
+type NonceStore interface {
+	// Put remembers a nonce for ttl.
+	Put(ctx context.Context, nonce string, ttl time.Duration) error
+	// Take forgets the nonce and says whether it was there and unexpired. Of two callers with the
+	// same nonce exactly one gets true.
+	Take(ctx context.Context, nonce string) (bool, error)
+}
+
+// MemoryNonces keeps nonces in the process. When it is full, the oldest unused nonce makes room: the
+// limit on nonces per address keeps one caller from driving out the others.
+type MemoryNonces struct {
+	mu      sync.Mutex
+	max     int
+	expires map[string]time.Time // GUARDED_BY(mu)
+	order   []string             // GUARDED_BY(mu); oldest first, with entries already taken
+}
+
+var _ NonceStore = (*MemoryNonces)(nil)
+
+// NewMemoryNonces keeps at most limit unused nonces (zero: [DefaultNonces]).
+func NewMemoryNonces(limit int) *MemoryNonces {
+	if limit <= 0 {
+		limit = DefaultNonces
+	}
+	return &MemoryNonces{max: limit, expires: make(map[string]time.Time)}
+}
+
+// Put implements [NonceStore].
+func (m *MemoryNonces) Put(_ context.Context, nonce string, ttl time.Duration) error {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.order) > 0 {
+		oldest := m.order[0]
+		expires, unused := m.expires[oldest]
+		if unused && now.Before(expires) && len(m.order) < m.max {
+			break
+		}
+		delete(m.expires, oldest)
+		m.order = m.order[1:]
+	}
+	m.expires[nonce] = now.Add(ttl)
+	m.order = append(m.order, nonce)
+	return nil
+}
+
+// Take implements [NonceStore].
+func (m *MemoryNonces) Take(_ context.Context, nonce string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	expires, ok := m.expires[nonce]
+	delete(m.expires, nonce)
+	return ok && time.Now().Before(expires), nil
+}
+
+// Len is the number of unused nonces.
+func (m *MemoryNonces) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.expires)
+}
+
+const (
+	alphanumerics = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	nonceLength   = 32
+)
+
+// newNonce draws 32 of 62 characters, about 190 bits. Bytes beyond the largest multiple of 62 are
+// thrown away, so that every character is equally likely.
+func newNonce() (string, error) {
+	const fair = 256 - 256%len(alphanumerics)
+	nonce := make([]byte, 0, nonceLength)
+	var random [2 * nonceLength]byte
+	for len(nonce) < nonceLength {
+		if _, err := rand.Read(random[:]); err != nil {
+			return "", fmt.Errorf("auth: random nonce: %w", err)
+		}
+		for _, b := range random {
+			if int(b) < fair && len(nonce) < nonceLength {
+				nonce = append(nonce, alphanumerics[int(b)%len(alphanumerics)])
+			}
+		}
+	}
+	return string(nonce), nil
+}

@@ -1,0 +1,151 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// TicketTTL is how long a WebSocket ticket can be used.
+const TicketTTL = 30 * time.Second
+
+const (
+	ticketPrefix      = "wst_"
+	ticketBytes       = 24
+	unusedPerWallet   = 5
+	unusedTicketsKept = 10_000
+)
+
+// Errors of tickets.
+var (
+	// ErrTooManyTickets says that a wallet has as many unused tickets as it may have.
+	ErrTooManyTickets = errors.New("auth: too many unused tickets")
+	// ErrTicketStore says that the ticket store is out of order or full.
+	ErrTicketStore = errors.New("auth: ticket store unavailable")
+)
+
+// TicketStore remembers unused tickets by their hash. Implementations are safe for concurrent use.
+type TicketStore interface {
+	// Put remembers a ticket of a wallet for ttl, or fails with [ErrTooManyTickets] when the wallet
+	// has maxUnused unexpired ones.
+	Put(ctx context.Context, hash, wallet string, ttl time.Duration, maxUnused int) error
+	// Take forgets the ticket, also when it has expired, and returns its wallet if it was good.
+	Take(ctx context.Context, hash string) (wallet string, ok bool, err error)
+}
+
+// Tickets issues and redeems WebSocket tickets: a browser cannot set headers on an upgrade, and a token
+// in a URL would live in logs for an hour. The store sees only hashes.
+type Tickets struct{ store TicketStore }
+
+// NewTickets keeps its tickets in store.
+func NewTickets(store TicketStore) *Tickets { return &Tickets{store} }
+
+// Issue makes a ticket for a wallet. It fails with [ErrTooManyTickets] or [ErrTicketStore].
+func (t *Tickets) Issue(ctx context.Context, walletAddress string) (string, error) {
+	var random [ticketBytes]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", fmt.Errorf("auth: random ticket: %w", err)
+	}
+	ticket := ticketPrefix + hex.EncodeToString(random[:])
+	err := t.store.Put(ctx, ticketHash(ticket), walletAddress, TicketTTL, unusedPerWallet)
+	if err != nil && !errors.Is(err, ErrTooManyTickets) {
+		err = fmt.Errorf("%w: %w", ErrTicketStore, err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return ticket, nil
+}
+
+// Redeem uses a ticket up and returns the wallet it was issued to. It fails with [ErrTicketStore].
+func (t *Tickets) Redeem(ctx context.Context, ticket string) (walletAddress string, ok bool, err error) {
+	if !strings.HasPrefix(ticket, ticketPrefix) || len(ticket) != len(ticketPrefix)+2*ticketBytes {
+		return "", false, nil
+	}
+	walletAddress, ok, err = t.store.Take(ctx, ticketHash(ticket))
+	if err != nil {
+		return "", false, fmt.Errorf("%w: %w", ErrTicketStore, err)
+	}
+	return walletAddress, ok, nil
+}
+
+func ticketHash(ticket string) string {
+	sum := sha256.Sum256([]byte(ticket))
+	return hex.EncodeToString(sum[:])
+}
+
+// MemoryTickets keeps at most 10,000 unexpired tickets in the process; beyond that it refuses.
+type MemoryTickets struct {
+	mu      sync.Mutex
+	tickets map[string]heldTicket // GUARDED_BY(mu)
+	unused  map[string]int        // GUARDED_BY(mu); by wallet
+	order   []string              // GUARDED_BY(mu); hashes, oldest first
+}
+
+var _ TicketStore = (*MemoryTickets)(nil)
+
+type heldTicket struct {
+	wallet  string
+	expires time.Time
+}
+
+// NewMemoryTickets makes an empty store.
+func NewMemoryTickets() *MemoryTickets {
+	return &MemoryTickets{tickets: make(map[string]heldTicket), unused: make(map[string]int)}
+}
+
+// Put implements [TicketStore].
+func (m *MemoryTickets) Put(_ context.Context, hash, walletAddress string, ttl time.Duration, maxUnused int) error {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// Every ticket lives equally long, so the oldest expires first.
+	for len(m.order) > 0 {
+		held, ok := m.tickets[m.order[0]]
+		if ok && now.Before(held.expires) {
+			break
+		}
+		m.drop(m.order[0])
+		m.order = m.order[1:]
+	}
+	if m.unused[walletAddress] >= maxUnused {
+		return ErrTooManyTickets
+	}
+	if len(m.order) >= unusedTicketsKept {
+		return ErrTicketStore
+	}
+	m.tickets[hash] = heldTicket{walletAddress, now.Add(ttl)}
+	m.unused[walletAddress]++
+	m.order = append(m.order, hash)
+	return nil
+}
+
+// Take implements [TicketStore].
+func (m *MemoryTickets) Take(_ context.Context, hash string) (string, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held, ok := m.tickets[hash]
+	m.drop(hash)
+	if !ok || !time.Now().Before(held.expires) {
+		return "", false, nil
+	}
+	return held.wallet, true, nil
+}
+
+func (m *MemoryTickets) drop(hash string) {
+	held, ok := m.tickets[hash]
+	if !ok {
+		return
+	}
+	delete(m.tickets, hash)
+	m.unused[held.wallet]--
+	if m.unused[held.wallet] <= 0 {
+		delete(m.unused, held.wallet)
+	}
+}

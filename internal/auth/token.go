@@ -1,0 +1,165 @@
+package auth
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"dixie/internal/wallet"
+)
+
+// Issuer is the iss claim of every token.
+const Issuer = "dixie-bff"
+
+// TokenTTL is how long a token is good.
+const TokenTTL = time.Hour
+
+const (
+	// minSecretBytes is the size of the hash, the least that RFC 7518 section 3.2 allows for HS256.
+	minSecretBytes = 32
+	longestToken   = 4096
+)
+
+// ErrToken is every way in which a token is not good; [ErrorType] says which.
+var ErrToken = errors.New("auth: token refused")
+
+// Claims is what a good token says.
+type Claims struct {
+	// Wallet is the EIP-55 address of the subject.
+	Wallet    string
+	Role      string
+	ID        string
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+}
+
+// TokenSigner issues tokens.
+type TokenSigner interface {
+	// Sign issues a token for a wallet, an EIP-55 address.
+	Sign(walletAddress, role string) (token string, claims Claims, err error)
+}
+
+// TokenVerifier checks tokens. It fails with [ErrToken].
+type TokenVerifier interface {
+	Verify(token string) (Claims, error)
+}
+
+// tokenClaims is the wire form: sub and wallet carry the same value.
+type tokenClaims struct {
+	jwt.RegisteredClaims
+
+	Wallet string `json:"wallet"`
+	Role   string `json:"role"`
+}
+
+// Validate implements jwt.ClaimsValidator: the claims that are ours.
+func (c *tokenClaims) Validate() error {
+	address, ok := wallet.Parse(c.Subject)
+	switch {
+	case !ok || string(address) != c.Subject:
+		return errors.New("sub is not an EIP-55 address")
+	case c.Wallet != c.Subject:
+		return errors.New("wallet differs from sub")
+	case c.Role == "":
+		return errors.New("role is missing")
+	case c.IssuedAt == nil:
+		return errors.New("iat is missing")
+	}
+	return nil
+}
+
+// HS256 signs and verifies tokens with a shared secret (RFC 7518 section 3.2).
+type HS256 struct {
+	secret []byte
+	parser *jwt.Parser
+}
+
+var (
+	_ TokenSigner   = (*HS256)(nil)
+	_ TokenVerifier = (*HS256)(nil)
+)
+
+// NewHS256 needs a secret of at least 32 bytes. It keeps a copy.
+func NewHS256(secret []byte) (*HS256, error) {
+	if len(secret) < minSecretBytes {
+		return nil, fmt.Errorf("auth: the token secret has %d bytes, %d are needed", len(secret), minSecretBytes)
+	}
+	return &HS256{
+		secret: append([]byte(nil), secret...),
+		parser: jwt.NewParser(
+			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+			jwt.WithIssuer(Issuer),
+			jwt.WithExpirationRequired(),
+			jwt.WithIssuedAt(),
+			jwt.WithStrictDecoding(),
+		),
+	}, nil
+}
+
+// Sign implements [TokenSigner]. The token is good for [TokenTTL] from now.
+func (h *HS256) Sign(walletAddress, role string) (string, Claims, error) {
+	var id [16]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return "", Claims{}, fmt.Errorf("auth: token id: %w", err)
+	}
+	// Tokens carry whole seconds (NumericDate).
+	now := time.Now().Truncate(time.Second)
+	claims := &tokenClaims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:    Issuer,
+			Subject:   walletAddress,
+			IssuedAt:  jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(TokenTTL)),
+			ID:        hex.EncodeToString(id[:]),
+		},
+		Wallet: walletAddress,
+		Role:   role,
+	}
+	if err := claims.Validate(); err != nil {
+		return "", Claims{}, fmt.Errorf("auth: sign token: %w", err)
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(h.secret)
+	if err != nil {
+		return "", Claims{}, fmt.Errorf("auth: sign token: %w", err)
+	}
+	return token, claims.claims(), nil
+}
+
+// Verify implements [TokenVerifier]: HS256 only, issuer, expiry without leeway, our own claims.
+func (h *HS256) Verify(token string) (Claims, error) {
+	if len(token) > longestToken {
+		return Claims{}, fmt.Errorf("%w: %w", ErrToken, jwt.ErrTokenMalformed)
+	}
+	var claims tokenClaims
+	_, err := h.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return h.secret, nil })
+	if err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	return claims.claims(), nil
+}
+
+func (c *tokenClaims) claims() Claims {
+	return Claims{
+		Wallet: c.Wallet, Role: c.Role, ID: c.ID,
+		IssuedAt: c.IssuedAt.Time, ExpiresAt: c.ExpiresAt.Time,
+	}
+}
+
+// ErrorType is the word that the log shows for a token that was refused: expired, invalid_signature,
+// invalid_claims or malformed.
+func ErrorType(err error) string {
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return "expired"
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return "malformed"
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
+		return "invalid_signature"
+	default:
+		return "invalid_claims"
+	}
+}
