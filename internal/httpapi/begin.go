@@ -1,0 +1,102 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// internalHeaders carry meaning between components behind a gateway. From a client they are claims
+// that nobody has checked, so they end at the door. Keys are in canonical form.
+func internalHeaders() []string {
+	return []string{
+		"X-Wallet-Address", "X-Conviction-Tier", "X-Conviction-Source", "X-Model-Pool",
+		"X-Memory-Context", "X-Memory-Tokens", "X-Economic-Start-Ms", "X-Response-Cost-Micro-Usd",
+		"X-Response-Model", "X-Agent-Tba", "X-Agent-Owner", "X-Agent-Nft-Contract", "X-Agent-Token-Id",
+		"X-Operator-Id", "X-Operator-Tier",
+	}
+}
+
+// internalPrefixes catch whatever else a client may think of under the same families.
+func hasInternalPrefix(name string) bool {
+	return strings.HasPrefix(name, "X-Operator-") || strings.HasPrefix(name, "X-Agent-")
+}
+
+// beginExchange opens the exchange: request id, client address, no header that only we may set.
+func (a *API) beginExchange(next http.Handler) http.Handler {
+	internal := internalHeaders()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{start: time.Now(), client: a.clientAddress(r), requestID: requestID(r)}
+		for _, name := range internal {
+			delete(r.Header, name)
+		}
+		for name := range r.Header {
+			if hasInternalPrefix(name) {
+				delete(r.Header, name)
+			}
+		}
+		w.Header()["X-Request-Id"] = []string{x.requestID}
+		ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+		next.ServeHTTP(&response{ResponseWriter: w, x: x}, r.WithContext(ctx))
+	})
+}
+
+// requestID takes the caller's id when it is harmless in a log, else makes one.
+func requestID(r *http.Request) string {
+	const longest = 128
+	id := r.Header.Get("X-Request-ID")
+	if id == "" || len(id) > longest {
+		return uuid.NewString()
+	}
+	for i := range len(id) {
+		c := id[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return uuid.NewString()
+		}
+	}
+	return id
+}
+
+// clientAddress is the socket's address, or, behind trusted proxies, the rightmost hop of
+// X-Forwarded-For that is not one of them: everything left of that hop is the client's own claim.
+func (a *API) clientAddress(r *http.Request) netip.Addr {
+	peer := socketAddress(r.RemoteAddr)
+	if !a.isTrustedProxy(peer) {
+		return peer
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		hop = hop.Unmap().WithZone("")
+		if !a.isTrustedProxy(hop) {
+			return hop
+		}
+		peer = hop
+	}
+	return peer
+}
+
+func (a *API) isTrustedProxy(addr netip.Addr) bool {
+	for _, p := range a.cfg.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func socketAddress(remote string) netip.Addr {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+type serviceHealth struct {
+	Status       string `json:"status"`
+	LatencyMS    *int64 `json:"latency_ms,omitempty"`
+	Error        string `json:"error,omitempty"`
+	CircuitState string `json:"circuit_state,omitempty"`
+}
+
+const (
+	statusHealthy     = "healthy"
+	statusDegraded    = "degraded"
+	statusUnhealthy   = "unhealthy"
+	statusUnreachable = "unreachable"
+)
+
+type healthReport struct {
+	Status        string `json:"status"`
+	Version       string `json:"version"`
+	UptimeSeconds int64  `json:"uptime_seconds"`
+	Services      struct {
+		Dixie   serviceHealth `json:"dixie"`
+		LoaFinn serviceHealth `json:"loa_finn"`
+	} `json:"services"`
+	Infrastructure map[string]serviceHealth `json:"infrastructure,omitempty"`
+	Timestamp      timestamp                `json:"timestamp"`
+}
+
+// getHealth is always 200 while the process serves; the verdict is in the body: unhealthy when Finn
+// does not answer, degraded when another dependency does not.
+func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
+	report := healthReport{
+		Status: statusHealthy, Version: a.cfg.Version,
+		UptimeSeconds: int64(time.Since(a.started) / time.Second), Timestamp: timestamp(time.Now()),
+	}
+	report.Services.Dixie.Status = statusHealthy
+	report.Infrastructure = a.checkDependencies(r.Context())
+	for _, d := range report.Infrastructure {
+		if d.Status != statusHealthy {
+			report.Status = statusDegraded
+		}
+	}
+	finn := a.cfg.Finn.Health(r.Context())
+	latency := finn.Latency.Milliseconds()
+	report.Services.LoaFinn = serviceHealth{
+		Status: statusHealthy, LatencyMS: &latency,
+		CircuitState: strings.ReplaceAll(a.cfg.Finn.CircuitState().String(), "-", "_"),
+	}
+	if !finn.Healthy {
+		report.Services.LoaFinn.Status = statusUnreachable
+		report.Services.LoaFinn.Error = "no good answer to the health probe"
+		report.Status = statusUnhealthy
+	}
+	return a.writeJSON(w, http.StatusOK, report)
+}
+
+// checkDependencies asks all of them at once.
+func (a *API) checkDependencies(ctx context.Context) map[string]serviceHealth {
+	if len(a.cfg.Dependencies) == 0 {
+		return nil
+	}
+	results := make([]serviceHealth, len(a.cfg.Dependencies))
+	var wg sync.WaitGroup
+	for i, d := range a.cfg.Dependencies {
+		wg.Go(func() {
+			began := time.Now()
+			err := checkDependency(ctx, d)
+			latency := time.Since(began).Milliseconds()
+			results[i] = serviceHealth{Status: statusHealthy, LatencyMS: &latency}
+			if err != nil {
+				results[i].Status = statusUnreachable
+				results[i].Error = "does not answer"
+				a.cfg.Logger.WarnContext(ctx, "dependency does not answer", "dependency", d.Name, "error", err.Error())
+			}
+		})
+	}
+	wg.Wait()
+	report := make(map[string]serviceHealth, len(results))
+	for i, d := range a.cfg.Dependencies {
+		report[d.Name] = results[i]
+	}
+	return report
+}

@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"dixie/internal/auth"
+	"dixie/internal/chat"
+)
+
+const (
+	socketPing  = 30 * time.Second
+	socketIdle  = 5 * time.Minute
+	socketWrite = 10 * time.Second
+	socketFrame = 1 << 20
+)
+
+// refuseSocket answers an upgrade with the bare code that clients of this socket know.
+func (a *API) refuseSocket(w http.ResponseWriter, status int, code string) error {
+	w.Header().Set("Connection", "close")
+	return a.writeJSON(w, status, struct {
+		Error string `json:"error"`
+	}{code})
+}
+
+// getSocket relays the events of a session to its owner. The ticket is used up by the first try.
+func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
+	ticket := r.URL.Query().Get("ticket")
+	if ticket == "" {
+		return a.refuseSocket(w, http.StatusUnauthorized, "missing_ticket")
+	}
+	address, ok, err := a.cfg.Tickets.Redeem(r.Context(), ticket)
+	if err != nil {
+		exchangeFrom(r.Context()).cause = err
+	}
+	if !ok || !a.cfg.Allowlist.AllowsWallet(address) {
+		return a.refuseSocket(w, http.StatusUnauthorized, "invalid_ticket")
+	}
+	id := r.PathValue("sessionId")
+	if !safeID.MatchString(id) {
+		return a.refuseSocket(w, http.StatusUnauthorized, "invalid_session_id")
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		if _, allowed := a.origins[origin]; !allowed {
+			return a.refuseSocket(w, http.StatusForbidden, "forbidden_origin")
+		}
+	}
+	identity := auth.Identity{Kind: auth.Wallet, Wallet: address}
+	events, err := a.cfg.Chat.Attach(r.Context(), identity.Owner(), id)
+	if err != nil {
+		exchangeFrom(r.Context()).cause = err
+		if errors.Is(err, chat.ErrSessionNotFound) {
+			return a.refuseSocket(w, http.StatusForbidden, "forbidden_session")
+		}
+		return a.refuseSocket(w, http.StatusUnauthorized, "upstream_unavailable")
+	}
+	defer events.Close()
+	// The origin was checked above, by whole origins rather than by host patterns.
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	if err != nil {
+		return fmt.Errorf("accept socket: %w", err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(socketFrame)
+	ctx, cancel := a.streamContext(r.Context())
+	defer cancel()
+	a.relay(ctx, conn, events)
+	return nil
+}
+
+// relay sends events until the client leaves, falls silent for five minutes or the service stops.
+func (a *API) relay(ctx context.Context, conn *websocket.Conn, events *chat.Subscription) {
+	stopped := context.AfterFunc(ctx, func() { _ = conn.Close(websocket.StatusGoingAway, "shutting down") })
+	defer stopped()
+	detached, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	idle := time.AfterFunc(socketIdle, func() { _ = conn.Close(websocket.StatusNormalClosure, "idle") })
+	defer idle.Stop()
+
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer end()
+		for {
+			// The client has nothing to say: its frames only show that it is there.
+			if _, _, err := conn.Read(detached); err != nil {
+				return
+			}
+			idle.Reset(socketIdle)
+		}
+	})
+	defer reader.Wait()
+	defer func() { _ = conn.CloseNow() }()
+
+	ping := time.NewTicker(socketPing)
+	defer ping.Stop()
+	for {
+		select {
+		case <-detached.Done():
+			return
+		case <-ping.C:
+			if bounded(detached, socketWrite, conn.Ping) == nil {
+				idle.Reset(socketIdle)
+			}
+		case e, ok := <-events.Events():
+			if !ok {
+				_ = conn.Close(websocket.StatusPolicyViolation, "too slow")
+				return
+			}
+			frame, err := json.Marshal(struct {
+				Type string `json:"type"`
+				Data any    `json:"data"`
+			}{e.Type, e.Data})
+			if err != nil {
+				a.cfg.Logger.ErrorContext(ctx, "event not encoded", "event_type", e.Type, "error", err.Error())
+				continue
+			}
+			err = bounded(detached, socketWrite, func(ctx context.Context) error {
+				return conn.Write(ctx, websocket.MessageText, frame)
+			})
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+func bounded(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return f(ctx)
+}
