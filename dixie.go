@@ -1,0 +1,255 @@
+package dixie
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"dixie/finn"
+	"dixie/finn/localfinn"
+	"dixie/governance"
+	"dixie/internal/auth"
+	"dixie/internal/chat"
+	"dixie/internal/httpapi"
+	"dixie/internal/ratelimit"
+)
+
+// Version is the version of the module and of the service.
+const Version = "0.1.0"
+
+// Handler is the governed backend-for-frontend. It is an http.Handler, safe for concurrent use, and
+// independent of every other Handler in the process. Make one with [New], end it with
+// [Handler.Shutdown].
+type Handler struct {
+	api     *httpapi.API
+	finnURL string
+	logger  *slog.Logger
+
+	shutdown sync.Once
+	closers  []closer // in the order in which they are closed
+	result   error
+}
+
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+// New builds a Handler: defaults, options, validation, and only then resources. When something is
+// wrong it starts nothing and returns every problem at once ([errors.Join]). With no options it is
+// strict: see [WithEnvironment].
+//
+// The Handler serves /, /livez, /readyz, /api/... and /ws/chat/...; [OpenAPI] describes each route.
+func New(opts ...Option) (*Handler, error) {
+	s := &settings{environment: Production}
+	var problems []error
+	for _, opt := range opts {
+		if err := opt(s); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.logger = s.logger.With("service", httpapi.ServiceName)
+	if err := errors.Join(append(problems, s.complete()...)...); err != nil {
+		return nil, fmt.Errorf("dixie: %w", err)
+	}
+	h := &Handler{logger: s.logger}
+	if err := h.assemble(s); err != nil {
+		return nil, errors.Join(fmt.Errorf("dixie: %w", err), h.Shutdown(context.Background()))
+	}
+	return h, nil
+}
+
+// complete fills in what the environment allows and returns what is missing or wrong.
+func (s *settings) complete() []error {
+	var problems []error
+	relaxed := s.environment.relaxed()
+	missing := func(what, option string) {
+		problems = append(problems, fmt.Errorf(
+			"%s is required in %s: use %s, or WithEnvironment(dixie.Development) to try dixie out", what, s.environment, option))
+	}
+	filled := func(text string) { s.logger.Warn("development default in use", "default", text) }
+
+	switch {
+	case len(s.auth.TokenSecret) > 0:
+	case relaxed:
+		s.auth.TokenSecret = []byte(rand.Text() + rand.Text())
+		filled("random token secret: tokens do not survive a restart")
+	default:
+		missing("a token secret", "WithAuth")
+	}
+	if len(s.auth.Origins) == 0 {
+		if relaxed {
+			s.auth.Origins = []string{DefaultOrigin}
+		} else {
+			missing("an origin", "WithAuth")
+		}
+	}
+	for _, origin := range s.auth.Origins {
+		if _, err := auth.ParseOrigin(origin); err != nil {
+			problems = append(problems, fmt.Errorf("WithAuth: %w", err))
+		}
+	}
+	if s.allowlist == nil && s.ownAllowlist == nil {
+		if relaxed {
+			s.allowlist = auth.NewOpenAllowlist()
+			filled("every wallet that signs in is admitted")
+		} else {
+			missing("an allowlist", "WithAllowlist or WithAllowlistFile")
+		}
+	}
+	if s.finn.URL == "" && !relaxed {
+		missing("the URL of Finn", "WithFinn")
+	}
+	if s.chat.Sessions == nil {
+		if relaxed {
+			s.chat.Sessions = chat.NewMemorySessions(0)
+			filled("chat sessions in memory")
+		} else {
+			missing("a session store", "WithChat")
+		}
+	} else if e, ok := s.chat.Sessions.(interface{ Ephemeral() bool }); ok && e.Ephemeral() && !relaxed {
+		problems = append(problems, fmt.Errorf("WithChat: a session store in memory is not allowed in %s", s.environment))
+	}
+	if s.rate.PerMinute == 0 {
+		s.rate.PerMinute = DefaultRatePerMinute
+	}
+	return append(problems, s.check()...)
+}
+
+// DefaultOrigin is the origin in development and test when none is given.
+const DefaultOrigin = "http://localhost:3001"
+
+// check makes and drops what validates its own configuration and costs nothing.
+func (s *settings) check() []error {
+	var problems []error
+	if n := len(s.auth.TokenSecret); n > 0 {
+		if _, err := auth.NewHS256(s.auth.TokenSecret); err != nil {
+			problems = append(problems, fmt.Errorf("WithAuth: %w", err))
+		}
+	}
+	if s.finn.URL != "" {
+		client, err := finn.New(s.finn)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("WithFinn: %w", err))
+		} else {
+			_ = client.Close()
+		}
+	}
+	return problems
+}
+
+func (h *Handler) assemble(s *settings) error {
+	if s.finn.URL == "" {
+		local, err := localfinn.Start(localfinn.Config{Token: s.finn.Token, WordDelay: localWordDelay, Logger: s.logger})
+		if err != nil {
+			return err
+		}
+		s.finn.URL, s.finn.WebSocketURL = local.URL(), ""
+		h.onShutdown("local finn", local.Close)
+		s.logger.Warn("development default in use", "default", "in-process Finn", "url", local.URL())
+	}
+	if s.finn.Logger == nil {
+		s.finn.Logger = s.logger
+	}
+	h.finnURL = s.finn.URL
+	client, err := finn.New(s.finn)
+	if err != nil {
+		return err
+	}
+	h.onShutdown("finn client", func(context.Context) error { return client.Close() })
+
+	allowlist := s.allowlist
+	if s.ownAllowlist != nil {
+		if allowlist, err = s.ownAllowlist(s.logger); err != nil {
+			return err
+		}
+		h.onShutdown("allowlist", func(context.Context) error { return allowlist.Close() })
+	}
+	cfg := httpapi.Config{
+		Version: Version, Logger: s.logger, Origins: s.auth.Origins, AdminKey: s.auth.AdminKey,
+		RatePerMinute: max(0, s.rate.PerMinute), Limiter: s.rate.Limiter, TrustedProxies: s.rate.TrustedProxies,
+		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
+		Dependencies: s.dependencies, Payment: s.payment, OpenAPI: OpenAPI(),
+	}
+	if cfg.Limiter == nil {
+		cfg.Limiter = ratelimit.NewMemory(0)
+	}
+	if err := s.signIn(&cfg); err != nil {
+		return err
+	}
+	cfg.Tiers = s.tiers(client, allowlist)
+	cfg.Chat = chat.New(chat.Config{
+		Finn: client, Sessions: s.chat.Sessions, Lock: s.chat.Lock,
+		Logger: s.logger, OnInteraction: s.chat.OnInteraction,
+	})
+	h.onShutdown("chat", cfg.Chat.Close)
+	h.api = httpapi.New(cfg)
+	h.onShutdown("requests", h.api.Drain)
+	return nil
+}
+
+// localWordDelay makes the in-process Finn speak at a pace at which a person sees the words come.
+const localWordDelay = 40 * time.Millisecond
+
+func (s *settings) signIn(cfg *httpapi.Config) error {
+	nonces, tickets := s.auth.Nonces, s.auth.Tickets
+	if nonces == nil {
+		nonces = auth.NewMemoryNonces(0)
+	}
+	if tickets == nil {
+		tickets = auth.NewMemoryTickets()
+	}
+	var err error
+	cfg.Tickets = auth.NewTickets(tickets)
+	if cfg.Tokens, err = auth.NewHS256(s.auth.TokenSecret); err != nil {
+		return err
+	}
+	cfg.SignIn, err = auth.NewSIWE(auth.SIWEConfig{Origins: s.auth.Origins, ChainIDs: s.auth.ChainIDs}, nonces)
+	return err
+}
+
+func (s *settings) tiers(client *finn.Client, allowlist Allowlist) *governance.Resolver {
+	stakes := s.governance.Stakes
+	if stakes == nil {
+		stakes = client
+	}
+	return governance.NewResolver(governance.ResolverConfig{
+		Stakes: stakes, Cache: s.governance.TierCache, Allowlisted: allowlist.AllowsWallet,
+		Admins: s.governance.Admins, TTL: s.governance.TierTTL,
+	})
+}
+
+// onShutdown puts a resource in front of those it may use.
+func (h *Handler) onShutdown(name string, f func(context.Context) error) {
+	h.closers = append([]closer{{name, f}}, h.closers...)
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.api.ServeHTTP(w, r) }
+
+// FinnURL is the base of the Finn in use, which in development may be one in this process.
+func (h *Handler) FinnURL() string { return h.finnURL }
+
+// Shutdown refuses new requests, lets running ones end, streams and WebSockets included, and then closes
+// what New opened. When ctx ends first, what still runs is cut off and the error says what that was.
+// Call http.Server.Shutdown beside it, which stops listening. Further calls return the first result.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.shutdown.Do(func() {
+		var problems []error
+		for _, c := range h.closers {
+			if err := c.close(ctx); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %w", c.name, err))
+			}
+		}
+		h.result = errors.Join(problems...)
+	})
+	return h.result
+}

@@ -1,0 +1,19 @@
+// Package dixie is a governed backend-for-frontend in front of Finn, an AI inference backend, as an
+// http.Handler: people sign in with their Ethereum wallet (EIP-4361) and get a token, and chat through a
+// circuit breaker, with JSON, server-sent events or a WebSocket.
+//
+//	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
+//	if err != nil {
+//		return err
+//	}
+//	defer h.Shutdown(context.Background())
+//	return http.ListenAndServe("127.0.0.1:3001", h)
+//
+// A request goes one way: middleware, handler, service, a pure decision inside an atomic store, answer.
+// Sub-packages:
+//
+//   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
+//   - governance holds the tiers and how a wallet's tier is found.
+//
+// Several Handlers may live in one process; they share nothing.
+package dixie

@@ -1,0 +1,267 @@
+package dixie
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"dixie/finn"
+	"dixie/governance"
+	"dixie/internal/auth"
+	"dixie/internal/chat"
+	"dixie/internal/httpapi"
+	"dixie/internal/ratelimit"
+)
+
+// Environment is where a Handler runs. It decides how strict [New] is.
+type Environment string
+
+// The environments. Production is what a Handler runs in when nobody says otherwise.
+const (
+	Development Environment = "development"
+	Test        Environment = "test"
+	Staging     Environment = "staging"
+	Production  Environment = "production"
+)
+
+// relaxed says whether missing secrets, stores and backends are filled in.
+func (e Environment) relaxed() bool { return e == Development || e == Test }
+
+// Interfaces and values that options take. They are implemented by whoever shares state between
+// replicas; without one, the process keeps the state in memory, within stated bounds.
+type (
+	// NonceStore remembers the nonces of sign-ins; see [WithAuth].
+	NonceStore = auth.NonceStore
+	// TicketStore remembers WebSocket tickets; see [WithAuth].
+	TicketStore = auth.TicketStore
+	// Allowlist says who may come in; see [WithAllowlist].
+	Allowlist = auth.Allowlist
+	// AllowlistData is the content of an [Allowlist].
+	AllowlistData = auth.AllowlistData
+	// RateLimiter counts requests; see [WithRateLimit].
+	RateLimiter = ratelimit.Limiter
+	// SessionStore remembers who owns a chat session; see [WithChat].
+	SessionStore = chat.SessionStore
+	// TurnLock keeps the turns of one session in line; see [WithChat].
+	TurnLock = chat.TurnLock
+	// Interaction is a finished chat turn; see [WithChat].
+	Interaction = chat.Interaction
+	// Dependency is something whose state the health report shows; see [WithDependency].
+	Dependency = httpapi.Dependency
+)
+
+// Option configures a [Handler]. Options are applied in order; a later one replaces an earlier one of
+// its area. What is wrong with any of them is reported by [New], all at once.
+type Option func(*settings) error
+
+type settings struct {
+	environment  Environment
+	logger       *slog.Logger
+	auth         AuthConfig
+	allowlist    Allowlist
+	ownAllowlist func(*slog.Logger) (Allowlist, error)
+	finn         finn.Config
+	rate         RateLimitConfig
+	governance   GovernanceConfig
+	chat         ChatConfig
+	dependencies []Dependency
+	payment      func(http.Handler) http.Handler
+}
+
+// WithEnvironment says where the Handler runs. Default: [Production], in which every secret, store and
+// backend must be given. In [Development] and [Test] what is missing is filled in, with a warning each:
+// a random token secret, an in-process Finn, stores in memory, an allowlist that admits every wallet
+// that signs in, and http://localhost:3001 as the origin.
+func WithEnvironment(e Environment) Option {
+	return func(s *settings) error {
+		switch e {
+		case Development, Test, Staging, Production:
+			s.environment = e
+			return nil
+		default:
+			return fmt.Errorf("WithEnvironment: %q is not development, test, staging or production", e)
+		}
+	}
+}
+
+// WithLogger sends logs to l: an access line for each request, changes of the circuit, refused sign-ins.
+// No line carries a wallet, token, key, prompt or signature. Default, and nil: no logs.
+func WithLogger(l *slog.Logger) Option {
+	return func(s *settings) error {
+		s.logger = l
+		return nil
+	}
+}
+
+// AuthConfig is about signing in.
+type AuthConfig struct {
+	// TokenSecret signs tokens with HS256: 32 bytes at least. Every replica needs the same one.
+	TokenSecret []byte
+	// AdminKey opens the admin routes; empty answers 403 on all of them.
+	AdminKey string
+	// Origins are the sites that people sign in from and pages may call from (CORS), as
+	// "scheme://host[:port]". A signed message must name one of them.
+	Origins []string
+	// ChainIDs restricts the chains of signed messages; empty accepts any.
+	ChainIDs []int64
+	// Nonces is shared between replicas; nil keeps 10,000 unused nonces in memory.
+	Nonces NonceStore
+	// Tickets is shared between replicas; nil keeps 10,000 unused tickets in memory.
+	Tickets TicketStore
+}
+
+// WithAuth configures signing in. TokenSecret and Origins are required outside of development and test.
+func WithAuth(c AuthConfig) Option {
+	return func(s *settings) error {
+		s.auth = c
+		return nil
+	}
+}
+
+// WithAllowlist takes an allowlist. The caller keeps it and closes it after the Handler.
+func WithAllowlist(a Allowlist) Option {
+	return func(s *settings) error {
+		if a == nil {
+			return errors.New("WithAllowlist: the allowlist is nil")
+		}
+		if s.ownAllowlist != nil {
+			return errors.New("WithAllowlist: there is an allowlist file already")
+		}
+		s.allowlist = a
+		return nil
+	}
+}
+
+// WithAllowlistFile reads the allowlist from a JSON file, follows changes to it and writes the admin's
+// changes back. An absent file is an empty list. With poll set it looks every 30 s instead of watching
+// the folder, which some file systems cannot. The Handler closes it.
+func WithAllowlistFile(path string, poll bool) Option {
+	return func(s *settings) error {
+		if path == "" {
+			return errors.New("WithAllowlistFile: the path is empty")
+		}
+		if s.allowlist != nil {
+			return errors.New("WithAllowlistFile: there is an allowlist already")
+		}
+		s.ownAllowlist = func(l *slog.Logger) (Allowlist, error) { return auth.OpenAllowlistFile(path, poll, l) }
+		return nil
+	}
+}
+
+// NewMemoryAllowlist keeps a list in the process. Wallets may be written in any case; keys are dxk_ and
+// 8 to 124 characters of A-Z a-z 0-9 _ -.
+func NewMemoryAllowlist(wallets, apiKeys []string) (Allowlist, error) {
+	a, err := auth.NewMemoryAllowlist(wallets, apiKeys)
+	if err != nil {
+		return nil, fmt.Errorf("dixie: %w", err)
+	}
+	return a, nil
+}
+
+// WithFinn says where Finn is. Without a URL, development and test run one in the process, which repeats
+// what it is told; elsewhere the URL is required. The Handler owns the client.
+func WithFinn(c finn.Config) Option {
+	return func(s *settings) error {
+		s.finn = c
+		return nil
+	}
+}
+
+// RateLimitConfig is about how often a caller may call.
+type RateLimitConfig struct {
+	// PerMinute is the number of requests in a sliding minute for each wallet, API key or, for callers
+	// without either, address. 0 is 100; -1 switches rate limiting off.
+	PerMinute int
+	// Limiter is shared between replicas; nil tracks 10,000 callers in memory.
+	Limiter RateLimiter
+	// TrustedProxies may name the client in X-Forwarded-For; empty trusts nobody, and the socket's
+	// address counts.
+	TrustedProxies []netip.Prefix
+}
+
+// DefaultRatePerMinute is the limit when none is given.
+const DefaultRatePerMinute = 100
+
+// WithRateLimit configures rate limiting.
+func WithRateLimit(c RateLimitConfig) Option {
+	return func(s *settings) error {
+		if c.PerMinute < -1 || c.PerMinute > maxRatePerMinute {
+			return fmt.Errorf("WithRateLimit: PerMinute is %d, not within -1 and %d", c.PerMinute, maxRatePerMinute)
+		}
+		s.rate = c
+		return nil
+	}
+}
+
+const maxRatePerMinute = 10_000
+
+// GovernanceConfig is about tiers.
+type GovernanceConfig struct {
+	// Stakes tells what a wallet has staked; nil asks Finn.
+	Stakes governance.StakeSource
+	// TierCache is shared between replicas; nil keeps 10,000 tiers in memory.
+	TierCache governance.TierCache
+	// TierTTL is how long a resolved tier is used again; 0 is five minutes.
+	TierTTL time.Duration
+	// Admins are wallets that count as sovereign.
+	Admins []string
+}
+
+// WithGovernance configures tiers.
+func WithGovernance(c GovernanceConfig) Option {
+	return func(s *settings) error {
+		if c.TierTTL < 0 {
+			return errors.New("WithGovernance: TierTTL is negative")
+		}
+		s.governance = c
+		return nil
+	}
+}
+
+// ChatConfig is about chat sessions.
+type ChatConfig struct {
+	// Sessions remembers who owns a session; nil keeps 10,000 in memory, which is refused outside of
+	// development and test: an owner that is forgotten cannot read the session any more.
+	Sessions SessionStore
+	// Lock keeps the turns of a session in line across replicas; nil does so in this process.
+	Lock TurnLock
+	// OnInteraction is called after each turn that succeeded. It must not block; nil is nobody.
+	OnInteraction func(Interaction)
+}
+
+// WithChat configures chat.
+func WithChat(c ChatConfig) Option {
+	return func(s *settings) error {
+		s.chat = c
+		return nil
+	}
+}
+
+// WithDependency adds something outside of the process to the health report, and to /readyz when it is
+// required. It may be given several times, with different names.
+func WithDependency(d Dependency) Option {
+	return func(s *settings) error {
+		if d.Name == "" || d.Check == nil {
+			return errors.New("WithDependency: name and check are required")
+		}
+		for _, other := range s.dependencies {
+			if other.Name == d.Name {
+				return fmt.Errorf("WithDependency: %q is there already", d.Name)
+			}
+		}
+		s.dependencies = append(s.dependencies, d)
+		return nil
+	}
+}
+
+// WithPayment puts a payment check between the allowlist and the tier: who has not paid is answered
+// there. Default, and nil: everything passes.
+func WithPayment(check func(http.Handler) http.Handler) Option {
+	return func(s *settings) error {
+		s.payment = check
+		return nil
+	}
+}
