@@ -1,0 +1,270 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dixie"
+)
+
+// config is what the environment asks for.
+type config struct {
+	environment    dixie.Environment
+	host           string
+	port           int
+	finnURL        string
+	finnSocketURL  string
+	finnToken      string
+	secret         string
+	adminKey       string
+	origins        []string
+	allowlistPath  string
+	allowlistPoll  bool
+	ratePerMinute  int
+	trustedProxies []netip.Prefix
+	tierTTL        time.Duration
+	level          slog.Level
+	warnings       []string
+}
+
+// variable is a row of the configuration: what `staging-server config` shows and .env.example lists.
+type variable struct {
+	name, kind, standard, text string
+}
+
+// variables are all that the server reads, in the order in which they are documented.
+func variables() []variable {
+	return []variable{
+		{
+			"DIXIE_ENV", "development|test|staging|production", "development",
+			"Where the server runs. Unset: development, on loopback only. NODE_ENV is read when it is absent.",
+		},
+		{
+			"DIXIE_HOST", "address", "127.0.0.1 in development and test, else all",
+			"The address to listen on.",
+		},
+		{
+			"DIXIE_PORT", "integer, at most 65535", "3001",
+			"The port to listen on.",
+		},
+		{
+			"LOG_LEVEL", "error|warn|info|debug", "info",
+			"The least severe log lines that are written.",
+		},
+		{
+			"FINN_URL", "URL", "in-process Finn in development",
+			"Where Finn is. Required in staging and production.",
+		},
+		{
+			"FINN_WS_URL", "URL", "FINN_URL with ws or wss",
+			"Where Finn's WebSocket is.",
+		},
+		{
+			"FINN_AUTH_TOKEN", "text", "none",
+			"The token that Finn wants.",
+		},
+		{
+			"DIXIE_JWT_PRIVATE_KEY", "text, at least 32 bytes", "random in development",
+			"The secret that signs tokens. Required in staging and production; the same on every replica.",
+		},
+		{
+			"DIXIE_ADMIN_KEY", "text", "random in development",
+			"Opens the admin routes. Required in production.",
+		},
+		{
+			"DIXIE_CORS_ORIGINS", "list", "http://localhost:{port}",
+			"The sites that people sign in from, separated by commas.",
+		},
+		{
+			"DIXIE_ALLOWLIST_PATH", "path", "/data/allowlist.json; none in development",
+			"The allowlist file. In development without one every wallet is admitted.",
+		},
+		{
+			"DIXIE_ALLOWLIST_POLL", "0|1", "0",
+			"1 looks at the file every 30 s instead of watching its folder.",
+		},
+		{
+			"DIXIE_RATE_LIMIT_RPM", "integer, at most 10000", "100",
+			"Requests a minute for each caller. 0 switches it off, in development and test only.",
+		},
+		{
+			"DIXIE_TRUSTED_PROXIES", "list of CIDR", "none",
+			"Proxies that may name the client in X-Forwarded-For.",
+		},
+		{
+			"DIXIE_CONVICTION_TIER_TTL", "integer seconds, at most 86400", "300",
+			"How long a resolved tier is used again.",
+		},
+	}
+}
+
+const (
+	defaultPort      = 3001
+	highestPort      = 65535
+	highestRate      = 10_000
+	longestTTL       = 86_400
+	defaultTTL       = 300
+	minSecret        = 32
+	productionMemory = "the stores of this version live in memory and do not survive a restart, so staging and production refuse to start"
+)
+
+// reader collects problems and warnings, so that all are reported at once.
+type reader struct {
+	lookup   func(string) (string, bool)
+	problems []error
+	warnings []string
+}
+
+func (r *reader) text(name string) string {
+	value, _ := r.lookup(name)
+	return strings.TrimSpace(value)
+}
+
+// integer falls back to the default on text that is not a number of 0 or more, and to the bound above it.
+func (r *reader) integer(name string, standard, bound int) int {
+	value := r.text(name)
+	if value == "" {
+		return standard
+	}
+	n, err := strconv.Atoi(value)
+	switch {
+	case err != nil || n < 0:
+		r.warnings = append(r.warnings, fmt.Sprintf("%s is not an integer of 0 or more; using %d", name, standard))
+		return standard
+	case n > bound:
+		r.warnings = append(r.warnings, fmt.Sprintf("%s is above %d; using %d", name, bound, bound))
+		return bound
+	}
+	return n
+}
+
+func (r *reader) url(name string, schemes ...string) string {
+	value := strings.TrimSuffix(r.text(name), "/")
+	if value == "" {
+		return ""
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
+		r.problemf("%s must be a URL that begins with %s://", name, strings.Join(schemes, ":// or "))
+	}
+	return value
+}
+
+func (r *reader) problemf(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Errorf(format, args...))
+}
+
+func list(text string) []string {
+	var items []string
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSuffix(strings.TrimSpace(item), "/"); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// readConfig reads the environment and reports every problem at once.
+func readConfig(lookup func(string) (string, bool)) (config, error) {
+	r := &reader{lookup: lookup}
+	c := config{environment: dixie.Development, port: r.integer("DIXIE_PORT", defaultPort, highestPort)}
+	name := "DIXIE_ENV"
+	word := r.text(name)
+	if word == "" {
+		name = "NODE_ENV"
+		word = r.text(name)
+	}
+	if word != "" {
+		c.environment = dixie.Environment(word)
+	}
+	relaxed := false
+	switch c.environment {
+	case dixie.Development, dixie.Test:
+		relaxed = true
+	case dixie.Staging, dixie.Production:
+	default:
+		r.problemf("%s is %q, not development, test, staging or production", name, word)
+	}
+	c.host = r.text("DIXIE_HOST")
+	if c.host == "" && relaxed {
+		c.host = "127.0.0.1"
+	}
+	c.finnURL = r.url("FINN_URL", "http", "https")
+	c.finnSocketURL = r.url("FINN_WS_URL", "ws", "wss")
+	c.finnToken = r.text("FINN_AUTH_TOKEN")
+	c.secret, _ = lookup("DIXIE_JWT_PRIVATE_KEY")
+	c.adminKey = r.text("DIXIE_ADMIN_KEY")
+	if c.origins = list(r.text("DIXIE_CORS_ORIGINS")); len(c.origins) == 0 {
+		c.origins = []string{"http://localhost:" + strconv.Itoa(c.port)}
+	}
+	c.allowlistPath = r.text("DIXIE_ALLOWLIST_PATH")
+	c.allowlistPoll = r.text("DIXIE_ALLOWLIST_POLL") == "1"
+	c.ratePerMinute = r.integer("DIXIE_RATE_LIMIT_RPM", dixie.DefaultRatePerMinute, highestRate)
+	for _, item := range list(r.text("DIXIE_TRUSTED_PROXIES")) {
+		prefix, err := netip.ParsePrefix(item)
+		if err != nil {
+			r.problemf("DIXIE_TRUSTED_PROXIES: %q is not a CIDR such as 10.0.0.0/8", item)
+			continue
+		}
+		c.trustedProxies = append(c.trustedProxies, prefix)
+	}
+	c.tierTTL = time.Duration(r.integer("DIXIE_CONVICTION_TIER_TTL", defaultTTL, longestTTL)) * time.Second
+	if level := r.text("LOG_LEVEL"); level != "" {
+		if err := c.level.UnmarshalText([]byte(level)); err != nil {
+			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)
+		}
+	}
+	r.strict(&c, relaxed)
+	c.warnings = r.warnings
+	return c, errors.Join(r.problems...)
+}
+
+// strict holds what must not be left open outside of development and test.
+func (r *reader) strict(c *config, relaxed bool) {
+	if c.secret != "" && len(c.secret) < minSecret {
+		r.problemf("DIXIE_JWT_PRIVATE_KEY has %d bytes, at least %d are needed", len(c.secret), minSecret)
+	}
+	if relaxed {
+		if c.allowlistPath == "" && !isLoopback(c.host) {
+			r.problemf("without an allowlist every wallet is admitted, which is allowed on a loopback address only: " +
+				"set DIXIE_ALLOWLIST_PATH, or DIXIE_HOST=127.0.0.1")
+		}
+		return
+	}
+	if c.finnURL == "" {
+		r.problemf("FINN_URL is required in %s", c.environment)
+	}
+	if c.secret == "" {
+		r.problemf("DIXIE_JWT_PRIVATE_KEY is required in %s", c.environment)
+	}
+	if c.adminKey == "" && c.environment == dixie.Production {
+		r.problemf("DIXIE_ADMIN_KEY is required in production")
+	}
+	if c.ratePerMinute == 0 {
+		r.problemf("DIXIE_RATE_LIMIT_RPM=0 is allowed in development and test only")
+	}
+	if c.allowlistPath == "" {
+		c.allowlistPath = "/data/allowlist.json"
+	}
+	r.problemf("%s", productionMemory)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// environment is the lookup of the process.
+func environment(name string) (string, bool) { return os.LookupEnv(name) }

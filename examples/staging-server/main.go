@@ -1,0 +1,212 @@
+// Command staging-server is dixie as a server, configured by the environment.
+//
+//	staging-server [serve]      run the server; without any variable set: development, on loopback
+//	staging-server healthcheck  exit 0 when the server on this machine is ready, for images without a shell
+//	staging-server config       list the environment variables
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"dixie"
+	"dixie/finn"
+)
+
+const (
+	headerTimeout      = 10 * time.Second
+	readTimeout        = 30 * time.Second
+	keepAlive          = 2 * time.Minute
+	maxHeaderBytes     = 64 << 10
+	drainTimeout       = 15 * time.Second
+	healthcheckTimeout = 3 * time.Second
+)
+
+func main() {
+	command := "serve"
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	var err error
+	switch command {
+	case "serve":
+		err = serve(environment, os.Stdout, os.Stderr)
+	case "healthcheck":
+		err = healthcheck(environment)
+	case "config":
+		err = showVariables(os.Stdout)
+	default:
+		err = fmt.Errorf("unknown command %q; there are serve, healthcheck and config", command)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "staging-server:", err)
+		os.Exit(1)
+	}
+}
+
+// serve runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
+	c, err := readConfig(lookup)
+	if err != nil {
+		return fmt.Errorf("the configuration is not usable:\n%w", err)
+	}
+	logger := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.level}))
+	for _, w := range c.warnings {
+		logger.Warn("configuration", "problem", w)
+	}
+	if c.adminKey == "" && c.environment != dixie.Staging {
+		c.adminKey = rand.Text()
+	}
+	h, err := dixie.New(options(c, logger)...)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err), h.Shutdown(context.Background()))
+	}
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version)
+	greet(people, c, h.FinnURL())
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serve: %w", err), h.Shutdown(context.Background()))
+	case <-ctx.Done():
+	}
+	stop() // From here on a signal has its usual effect.
+	logger.Info("shutting down", "within", drainTimeout.String())
+	return drain(logger, server, h)
+}
+
+// drain stops listening and lets requests, streams and sockets end, at most for the drain timeout.
+func drain(logger *slog.Logger, server *http.Server, h *dixie.Handler) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	var stopped, ended error
+	wg.Go(func() { stopped = server.Shutdown(ctx) })
+	wg.Go(func() { ended = h.Shutdown(ctx) })
+	wg.Wait()
+	if err := errors.Join(stopped, ended); err != nil {
+		// What did not end in time is cut off; stopping is what was asked for.
+		logger.Warn("cut off at the end of the drain", "error", err.Error())
+		_ = server.Close()
+	}
+	logger.Info("stopped")
+	return nil
+}
+
+func options(c config, logger *slog.Logger) []dixie.Option {
+	rate := c.ratePerMinute
+	if rate == 0 {
+		rate = -1
+	}
+	opts := []dixie.Option{
+		dixie.WithEnvironment(c.environment),
+		dixie.WithLogger(logger),
+		dixie.WithAuth(dixie.AuthConfig{TokenSecret: []byte(c.secret), AdminKey: c.adminKey, Origins: c.origins}),
+		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
+		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: rate, TrustedProxies: c.trustedProxies}),
+		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: c.tierTTL}),
+	}
+	if c.allowlistPath != "" {
+		opts = append(opts, dixie.WithAllowlistFile(c.allowlistPath, c.allowlistPoll))
+	}
+	return opts
+}
+
+// greet tells a newcomer what is in use and what to try. In development only: it shows the admin key.
+func greet(out io.Writer, c config, finnURL string) {
+	if c.environment != dixie.Development {
+		return
+	}
+	allowlist := "every wallet that signs in is admitted"
+	if c.allowlistPath != "" {
+		allowlist = c.allowlistPath
+	}
+	backend := finnURL
+	if c.finnURL == "" {
+		backend += " (in this process; it repeats what it is told)"
+	}
+	base := "http://localhost:" + strconv.Itoa(c.port)
+	login := "go run ./examples/siwe-login"
+	if c.port != defaultPort {
+		login += " -url " + base
+	}
+	_, _ = fmt.Fprintf(out, `
+dixie %s, development, on %s
+  Finn       %s
+  Allowlist  %s
+  Stores     in memory: nothing survives a restart
+  Admin key  %s
+
+Try, in another terminal:
+  TOKEN=$(%s)
+  curl -s %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -d '{"prompt":"hello"}'
+  curl -sN %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -H 'Accept: text/event-stream' -d '{"prompt":"tell me more"}'
+  curl -s %[2]s/api/sessions -H "Authorization: Bearer $TOKEN"
+  curl -s %[2]s/api/health
+
+Stop with Ctrl-C.
+
+`, dixie.Version, base, backend, allowlist, c.adminKey, login)
+}
+
+// healthcheck asks the server of this configuration whether it is ready.
+func healthcheck(lookup func(string) (string, bool)) error {
+	r := &reader{lookup: lookup}
+	host := r.text("DIXIE_HOST")
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	port := r.integer("DIXIE_PORT", defaultPort, highestPort)
+	ctx, cancel := context.WithTimeout(context.Background(), healthcheckTimeout)
+	defer cancel()
+	target := "http://" + net.JoinHostPort(host, strconv.Itoa(port)) + "/readyz"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("healthcheck: not ready: %s", response.Status)
+	}
+	return nil
+}
+
+func showVariables(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) //nolint:mnd // Columns two blanks apart.
+	_, _ = fmt.Fprintln(w, "VARIABLE\tTYPE\tDEFAULT\tWHAT")
+	for _, v := range variables() {
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.name, v.kind, v.standard, v.text)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print variables: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// build compiles a program of this module: `go run` does not pass signals on.
+func build(t *testing.T, program string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(program))
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, program).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build %s: %v\n%s", program, err, out)
+	}
+	return path
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// running is a started server.
+type running struct {
+	url    string
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer
+	exited chan error
+}
+
+func serve(t *testing.T, binary string, env ...string) *running {
+	t.Helper()
+	port := freePort(t)
+	r := &running{url: "http://localhost:" + port, stderr: &bytes.Buffer{}, exited: make(chan error, 1)}
+	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), binary)
+	r.cmd.Env = append([]string{"DIXIE_PORT=" + port, "PATH=" + os.Getenv("PATH")}, env...)
+	r.cmd.Stderr = r.stderr
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { r.exited <- r.cmd.Wait() }()
+	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for {
+		response, err := http.Get(r.url + "/readyz")
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return r
+			}
+		}
+		select {
+		case <-tick.C:
+		case err := <-r.exited:
+			t.Fatalf("the server ended: %v\n%s", err, r.stderr)
+		case <-deadline:
+			t.Fatal("the server is not ready after 30 s")
+		}
+	}
+}
+
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-r.exited:
+		if err != nil {
+			t.Errorf("exit after SIGTERM: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("still running 30 s after SIGTERM")
+	}
+}
+
+var tried = regexp.MustCompile("(?s)<!-- try -->\n```sh\n(.*?)```\n\n```(?:json|text)\n(.*?)```")
+
+// TestReadmeSequence runs what the README tells a newcomer to run and compares the answers' shape.
+func TestReadmeSequence(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := serve(t, build(t, "dixie/examples/staging-server"))
+	login := build(t, "dixie/examples/siwe-login")
+	blocks := tried.FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 5 {
+		t.Fatalf("%d blocks to try", len(blocks))
+	}
+	script := ""
+	var scriptSb122 strings.Builder
+	for _, b := range blocks {
+		scriptSb122.WriteString("printf '\\036'\n" + b[1])
+	}
+	script += scriptSb122.String()
+	script = strings.NewReplacer(
+		"http://localhost:3001", server.url, "go run ./examples/siwe-login", login+" -url "+server.url,
+	).Replace(script)
+	out, err := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := strings.Split(string(out), "\x1e")[1:]
+	for i, b := range blocks {
+		if strings.HasPrefix(b[2], "id: 1") {
+			if !strings.HasPrefix(answers[i], strings.TrimSpace(b[2])) || !strings.Contains(answers[i], "event: done") {
+				t.Errorf("%s\nanswered\n%s", b[1], answers[i])
+			}
+			continue
+		}
+		if diff := cmp.Diff(shape(t, b[2]), shape(t, answers[i])); diff != "" {
+			t.Errorf("%s\n%s", b[1], diff)
+		}
+	}
+	server.stop(t)
+}
+
+// shape is the fields of a JSON object, with those below them.
+func shape(t *testing.T, text string) []string {
+	t.Helper()
+	var value map[string]any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	var fields []string
+	for _, name := range slices.Sorted(maps.Keys(value)) {
+		fields = append(fields, name)
+		if below, ok := value[name].(map[string]any); ok {
+			for _, inner := range slices.Sorted(maps.Keys(below)) {
+				fields = append(fields, name+"."+inner)
+			}
+		}
+	}
+	return fields
+}
+
+// TestReadmeEmbedding compiles the README's host service.
+func TestReadmeEmbedding(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)<!-- embed -->\n```go\n(.*?)```").FindSubmatch(readme)
+	if block == nil {
+		t.Fatal("no block")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, block[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	binary := build(t, "dixie/examples/staging-server")
+	server := serve(t, binary)
+	check := func() error {
+		cmd := exec.CommandContext(t.Context(), binary, "healthcheck")
+		cmd.Env = []string{"DIXIE_PORT=" + server.url[strings.LastIndex(server.url, ":")+1:]}
+		return cmd.Run()
+	}
+	if err := check(); err != nil {
+		t.Errorf("while it runs: %v", err)
+	}
+	server.stop(t)
+	if err := check(); err == nil {
+		t.Error("healthy although it has stopped")
+	}
+}
+
+// TestDrainLetsAStreamEnd stops the server in the middle of an answer.
+func TestDrainLetsAStreamEnd(t *testing.T) {
+	t.Parallel()
+	server := serve(t, build(t, "dixie/examples/staging-server"))
+	login := exec.CommandContext(t.Context(), build(t, "dixie/examples/siwe-login"), "-url", server.url)
+	token, err := login.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.url+"/api/chat", strings.NewReader(`{"prompt":"[[words 30]]"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	// The header comes with the first event, so the answer has begun.
+	if err := server.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(response.Body); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(body.String(), "event: chunk"); n != 30 || !strings.Contains(body.String(), "event: done") {
+		t.Errorf("%d chunks came:\n%s", n, body.String())
+	}
+	if err := <-server.exited; err != nil {
+		t.Errorf("exit: %v", err)
+	}
+}
+
+func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	binary := build(t, "dixie/examples/staging-server")
+	for name, tc := range map[string]struct {
+		env  []string
+		says []string
+	}{
+		"production, bare": {
+			[]string{"DIXIE_ENV=production"},
+			[]string{"FINN_URL is required", "DIXIE_JWT_PRIVATE_KEY is required", "DIXIE_ADMIN_KEY is required"},
+		},
+		"unknown environment":    {[]string{"NODE_ENV=moon"}, []string{`NODE_ENV is "moon"`}},
+		"open to the network":    {[]string{"DIXIE_HOST=0.0.0.0"}, []string{"loopback", "DIXIE_ALLOWLIST_PATH"}},
+		"short secret":           {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
+		"URL":                    {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
+		"level, proxies at once": {[]string{"LOG_LEVEL=loud", "DIXIE_TRUSTED_PROXIES=x"}, []string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES"}},
+	} {
+		cmd := exec.CommandContext(t.Context(), binary)
+		cmd.Env = append([]string{"DIXIE_PORT=" + strconv.Itoa(0)}, tc.env...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, text := range tc.says {
+			if !strings.Contains(string(out), text) {
+				t.Errorf("%s: %q is not in\n%s", name, text, out)
+			}
+		}
+	}
+}
