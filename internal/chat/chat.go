@@ -1,361 +1,170 @@
-// Package chat runs the turns of chat sessions: who owns a session, one turn at a time in each, and the
-// events of a turn for whoever listens. A [Service] is safe for concurrent use and owns neither the
-// client nor the stores it is given.
+// Package chat runs conversations with Finn: it remembers who owns a session, keeps the turns of a
+// session in line, translates what Finn says into the events that clients understand, and holds those
+// events for the reader that comes next. A [Service] is safe for concurrent use; it does not own the
+// backend, the store and the lock that it is given, and has background work only for prompts whose
+// caller went away, which [Service.Close] ends. Everything that a client can make grow has a bound,
+// which is named where it is kept.
 package chat
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"sync"
 	"time"
 
 	"dixie/finn"
 )
 
-// Errors of the service. Errors of Finn pass through, wrapped.
+// The errors of this package. Errors of the backend are passed on wrapped, so that the sentinels of
+// package finn can be tested as well.
 var (
-	// ErrSessionNotFound says that there is no such session, or that it belongs to somebody else.
+	// ErrSessionNotFound: there is no such session, or it is another owner's. Nobody learns which.
 	ErrSessionNotFound = errors.New("chat: session not found")
-	// ErrBusy says that the time for a turn was over before the session was free.
-	ErrBusy = errors.New("chat: session busy")
-	// ErrStoreUnavailable says that the session store does not answer.
+	// ErrBusy: the session's earlier turns did not end in time, or too many prompts wait already.
+	ErrBusy = errors.New("chat: session is busy")
+	// ErrStoreUnavailable: the session store could not be asked. It wraps the cause.
 	ErrStoreUnavailable = errors.New("chat: session store unavailable")
+	// ErrTooManyReaders: the service has as many subscriptions as it may have.
+	ErrTooManyReaders = errors.New("chat: too many readers")
+	// ErrSlowReader ends a subscription that did not keep up with its session's events.
+	ErrSlowReader = errors.New("chat: reader is too slow")
+	// ErrDisplaced ends the oldest subscription of a session that got one too many.
+	ErrDisplaced = errors.New("chat: displaced by a newer reader")
+	// ErrClosed: the service or the subscription has been closed.
+	ErrClosed = errors.New("chat: closed")
+	// ErrConfig: the configuration cannot work. It wraps what is wrong.
+	ErrConfig = errors.New("chat: configuration")
 )
 
-// TurnLimit bounds a turn, waiting for its session included.
-const TurnLimit = 120 * time.Second
+// DefaultTurnLimit is the time that a turn may take when [Config] does not say otherwise.
+const DefaultTurnLimit = 120 * time.Second
 
-const (
-	firstMessageRunes = 200
-	sessionsListed    = 100
-	maxRunningTools   = 100
-)
+// MaxListed bounds the answer of [Service.Sessions].
+const MaxListed = 1000
 
-// Finn is what the service needs of the backend.
-type Finn interface {
-	CreateSession(ctx context.Context, o finn.SessionOptions) (finn.Session, error)
+// bookkeepingLimit bounds the note that a finished turn leaves in the store.
+const bookkeepingLimit = 5 * time.Second
+
+// Backend is what chat needs of Finn. [finn.Client] is one.
+type Backend interface {
+	// CreateSession starts a conversation.
+	CreateSession(ctx context.Context, opts finn.SessionOptions) (finn.Session, error)
+	// Send runs a whole turn. The backend may go on with it after ctx has ended, and may create a
+	// session whose id it does not know.
 	Send(ctx context.Context, sessionID, text string) (finn.Turn, error)
+	// Stream runs a turn and calls each with its events, in order, on the calling goroutine. When ctx
+	// ends or each fails, it aborts the turn and returns when the session is free again, or soon.
 	Stream(ctx context.Context, sessionID, text string, each func(finn.Event) error) (finn.Turn, error)
+	// Session returns the state of a session, or an error that is [finn.ErrSessionNotFound].
 	Session(ctx context.Context, id string) (finn.SessionState, error)
 }
 
-// Session is a session and its owner.
-type Session struct {
-	ID string
-	// Owner is a wallet or an API key's hash, as auth.Identity.Owner names it.
-	Owner string
-	// FirstMessage is the beginning of the first prompt, at most 200 characters.
-	FirstMessage string
-	CreatedAt    time.Time
-	LastActivity time.Time
-}
+var _ Backend = (*finn.Client)(nil)
 
-// SessionStore remembers sessions. Implementations are safe for concurrent use.
-type SessionStore interface {
-	// Create adds a session with a new id.
-	Create(ctx context.Context, s Session) error
-	// Get fails with [ErrSessionNotFound].
-	Get(ctx context.Context, id string) (Session, error)
-	// Touch sets the last activity; an unknown id is no error.
-	Touch(ctx context.Context, id string, at time.Time) error
-	// List returns the owner's sessions, newest activity first, at most limit of them.
-	List(ctx context.Context, owner string, limit int) ([]Session, error)
-}
-
-// TurnLock keeps the turns of a session in line.
-type TurnLock interface {
-	// Acquire waits until the session is free or ctx ends. The returned function must be called once.
-	Acquire(ctx context.Context, sessionID string) (release func(), err error)
-}
-
-// Interaction is a turn that succeeded.
+// Interaction tells of a turn that was answered.
 type Interaction struct {
-	Owner     string
+	// Wallet is the owner's address; empty when an API key owns the session.
+	Wallet    string
 	SessionID string
 	MessageID string
 	At        time.Time
 }
 
-// Config is what a [Service] works with. Finn and Sessions are required.
+// Config is what a [Service] is made of.
 type Config struct {
-	Finn     Finn
+	// Finn answers the prompts. Required.
+	Finn Backend
+	// Sessions remembers sessions and their owners. Required.
 	Sessions SessionStore
-	// Lock is shared between replicas; nil keeps turns in line in this process.
-	Lock TurnLock
-	// Logger may be nil.
+	// Locks keeps the turns of a session in line. Nil: within this process, by [NewMemoryLocks].
+	Locks TurnLock
+	// TurnLimit bounds a turn with all that belongs to it, waiting for earlier turns of the session
+	// included. Zero: [DefaultTurnLimit].
+	TurnLimit time.Duration
+	// OnInteraction is called once after each answered turn, on the turn's goroutine, before its caller
+	// gets the reply: it must return at once (put what takes time into a queue) and must not assume that
+	// ctx lives on. Nil: nobody is told.
+	OnInteraction func(ctx context.Context, i Interaction)
+	// Logger gets what has no caller to be told. It never sees prompts, answers or owners. Nil: discarded.
 	Logger *slog.Logger
-	// OnInteraction is called after each turn that succeeded and must not block; nil is nobody.
-	OnInteraction func(Interaction)
 }
 
-// Service runs turns. Make one with [New].
+// Service runs the turns. Make one with [New]; it is safe for concurrent use.
 type Service struct {
-	cfg Config
-	hub *hub
+	finn     Backend
+	sessions SessionStore
+	locks    TurnLock
+	limit    time.Duration
+	notify   func(ctx context.Context, i Interaction)
+	logger   *slog.Logger
+	hub      *hub
+
+	// life ends with Close; abandoned prompts watch it.
+	life context.Context //nolint:containedctx // It is the life of the service, not of a request.
+	end  context.CancelFunc
+
+	mu         sync.Mutex
+	closed     bool // GUARDED_BY(mu)
+	background sync.WaitGroup
 }
 
-// New makes a service.
-func New(cfg Config) *Service {
-	if cfg.Lock == nil {
-		cfg.Lock = newMemoryLock()
+// New makes a service. Its errors wrap [ErrConfig] and name every problem at once.
+func New(cfg Config) (*Service, error) {
+	var problems []error
+	if cfg.Finn == nil {
+		problems = append(problems, errors.New("no backend"))
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Sessions == nil {
+		problems = append(problems, errors.New("no session store"))
 	}
-	if cfg.OnInteraction == nil {
-		cfg.OnInteraction = func(Interaction) {}
+	if cfg.TurnLimit < 0 {
+		problems = append(problems, errors.New("negative turn limit"))
 	}
-	return &Service{cfg: cfg, hub: newHub()}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, errors.Join(problems...))
+	}
+	s := &Service{
+		finn: cfg.Finn, sessions: cfg.Sessions, locks: cfg.Locks, limit: cfg.TurnLimit,
+		notify: cfg.OnInteraction, logger: cfg.Logger, hub: newHub(),
+	}
+	if s.locks == nil {
+		s.locks = NewMemoryLocks()
+	}
+	if s.limit == 0 {
+		s.limit = DefaultTurnLimit
+	}
+	if s.notify == nil {
+		s.notify = func(context.Context, Interaction) {}
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
-// Close ends every subscription.
-func (s *Service) Close(context.Context) error {
+// Close ends every subscription with [ErrClosed], cancels prompts that wait at the backend without
+// streaming, abandoned ones included, drops held events and returns when the background work has ended.
+// Streaming turns end with their callers. It is idempotent and always returns nil.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.end()
 	s.hub.close()
+	s.background.Wait()
 	return nil
 }
 
-// TurnRequest is a prompt.
-type TurnRequest struct {
-	Owner string
-	// SessionID is empty for a new session.
-	SessionID string
-	// Prompt goes to Finn as it is.
-	Prompt string
-	// MessageID names the turn.
-	MessageID string
-	// ModelPool is shown to the client before the first chunk.
-	ModelPool string
-}
-
-// Reply is a whole answer.
-type Reply struct {
-	SessionID string
-	Response  string
-	ToolCalls []finn.ToolCall
-}
-
-// Turn runs a turn. With emit the events go there as they come, and its error ends the turn; without it,
-// and with nobody listening to the session, Finn is asked for the whole answer, and the events are kept
-// for who attaches next. A session that is not the owner's is [ErrSessionNotFound] before Finn hears of
-// it. When ctx ends, so does the turn, at Finn too.
-func (s *Service) Turn(ctx context.Context, t TurnRequest, emit func(Event) error) (Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, TurnLimit)
-	defer cancel()
-	if t.SessionID != "" {
-		if _, err := s.owned(ctx, t.Owner, t.SessionID); err != nil {
-			return Reply{}, err
-		}
-	} else {
-		id, err := s.open(ctx, t)
-		if err != nil {
-			return Reply{}, err
-		}
-		t.SessionID = id
+// spawn runs f in a goroutine that Close waits for, unless the service is closed.
+func (s *Service) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
 	}
-	release, err := s.cfg.Lock.Acquire(ctx, t.SessionID)
-	if err != nil {
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: %w", ErrBusy, err)
-		}
-		return Reply{}, err
-	}
-	defer release()
-
-	turn, err := s.run(ctx, t, emit)
-	if err != nil {
-		return Reply{}, err
-	}
-	now := time.Now()
-	if err := s.cfg.Sessions.Touch(context.WithoutCancel(ctx), t.SessionID, now); err != nil {
-		// The answer is there; only the order of a list is off.
-		s.cfg.Logger.WarnContext(ctx, "session not touched", "error", err.Error())
-	}
-	s.cfg.OnInteraction(Interaction{Owner: t.Owner, SessionID: t.SessionID, MessageID: t.MessageID, At: now})
-	return Reply{SessionID: t.SessionID, Response: turn.Response, ToolCalls: turn.ToolCalls}, nil
-}
-
-func (s *Service) open(ctx context.Context, t TurnRequest) (string, error) {
-	created, err := s.cfg.Finn.CreateSession(ctx, finn.SessionOptions{})
-	if err != nil {
-		return "", fmt.Errorf("chat: create session: %w", err)
-	}
-	now := time.Now()
-	first := []rune(t.Prompt)
-	err = s.cfg.Sessions.Create(ctx, Session{
-		ID: created.ID, Owner: t.Owner, CreatedAt: now, LastActivity: now,
-		FirstMessage: string(first[:min(len(first), firstMessageRunes)]),
-	})
-	if err != nil {
-		return "", storeError(err)
-	}
-	return created.ID, nil
-}
-
-// owned returns the session if it is the owner's.
-func (s *Service) owned(ctx context.Context, owner, id string) (Session, error) {
-	session, err := s.cfg.Sessions.Get(ctx, id)
-	if err != nil {
-		return Session{}, storeError(err)
-	}
-	if owner == "" || session.Owner != owner {
-		return Session{}, ErrSessionNotFound
-	}
-	return session, nil
-}
-
-func storeError(err error) error {
-	if errors.Is(err, ErrSessionNotFound) || errors.Is(err, context.Canceled) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrStoreUnavailable, err)
-}
-
-// run asks Finn and hands the events on. What goes wrong on the way ends the events with an error.
-func (s *Service) run(ctx context.Context, t TurnRequest, emit func(Event) error) (finn.Turn, error) {
-	out := &output{hub: s.hub, session: t.SessionID, emit: emit}
-	streamed := emit != nil || s.hub.listened(t.SessionID)
-	var (
-		turn finn.Turn
-		err  error
-	)
-	if streamed {
-		begun := false
-		turn, err = s.cfg.Finn.Stream(ctx, t.SessionID, t.Prompt, func(e finn.Event) error {
-			if !begun {
-				begun = true
-				if err := out.send(TypeModelSelection, selection(t)); err != nil {
-					return err
-				}
-			}
-			return out.event(e)
-		})
-	} else if turn, err = s.cfg.Finn.Send(ctx, t.SessionID, t.Prompt); err == nil {
-		err = out.whole(t, turn)
-	}
-	if err != nil {
-		out.fail()
-		return finn.Turn{}, fmt.Errorf("chat: turn: %w", err)
-	}
-	if err := out.send(TypeDone, Done{Content: turn.Response}); err != nil {
-		return finn.Turn{}, err
-	}
-	return turn, nil
-}
-
-func selection(t TurnRequest) ModelSelection {
-	return ModelSelection{Model: "unknown", Pool: t.ModelPool, Reason: "tier_assignment"}
-}
-
-// output sends the events of one turn to the caller, or else to who listens or will.
-type output struct {
-	hub     *hub
-	session string
-	emit    func(Event) error
-	begun   bool
-	// running are the tool calls without a result; results carry no id and are matched by name.
-	running []ToolCall
-}
-
-func (o *output) send(kind string, data any) error {
-	o.begun = true
-	e := o.hub.next(o.session, kind, data)
-	if o.emit != nil {
-		return o.emit(e)
-	}
-	o.hub.publish(o.session, e)
-	return nil
-}
-
-func (o *output) event(e finn.Event) error {
-	switch e.Kind {
-	case finn.ToolStart:
-		call := ToolCall{Name: e.Tool, Args: argsText(e.Args), Status: "running"}
-		if len(o.running) < maxRunningTools {
-			o.running = append(o.running, call)
-		}
-		return o.send(TypeToolCall, call)
-	case finn.ToolEnd:
-		call := ToolCall{Name: e.Tool, Args: "{}"}
-		if i := slices.IndexFunc(o.running, func(c ToolCall) bool { return c.Name == e.Tool }); i >= 0 {
-			call = o.running[i]
-			o.running = slices.Delete(o.running, i, i+1)
-		}
-		call.Status, call.Result = "done", &e.Result
-		return o.send(TypeToolCall, call)
-	case finn.TextDelta:
-		return o.send(TypeChunk, Chunk{Content: e.Text})
-	}
-	return nil
-}
-
-// whole makes the events of an answer that came at once.
-func (o *output) whole(t TurnRequest, turn finn.Turn) error {
-	err := o.send(TypeModelSelection, selection(t))
-	for _, call := range turn.ToolCalls {
-		args := argsText(call.Args)
-		err = errors.Join(err,
-			o.send(TypeToolCall, ToolCall{Name: call.Name, Args: args, Status: "running"}),
-			o.send(TypeToolCall, ToolCall{Name: call.Name, Args: args, Status: "done", Result: &call.Result}))
-	}
-	if turn.Response != "" {
-		err = errors.Join(err, o.send(TypeChunk, Chunk{Content: turn.Response}))
-	}
-	return err
-}
-
-// fail tells listeners of a turn that had begun, or that only they wait for, in our own words.
-func (o *output) fail() {
-	if o.begun || o.emit == nil {
-		_ = o.send(TypeError, Failure{Message: "The turn failed"}) // The turn has failed already.
-	}
-}
-
-func argsText(raw json.RawMessage) string {
-	if len(raw) == 0 {
-		return "{}"
-	}
-	return string(raw)
-}
-
-// Sessions lists the owner's sessions, newest activity first, at most 100.
-func (s *Service) Sessions(ctx context.Context, owner string) ([]Session, error) {
-	list, err := s.cfg.Sessions.List(ctx, owner, sessionsListed)
-	if err != nil {
-		return nil, storeError(err)
-	}
-	return list, nil
-}
-
-// Detail is a session and its state at Finn.
-type Detail struct {
-	Session
-
-	IsStreaming  bool
-	MessageCount int
-}
-
-// Session shows one session of the owner. A session that has gone from Finn's memory still exists; its
-// messages are not counted then.
-func (s *Service) Session(ctx context.Context, owner, id string) (Detail, error) {
-	session, err := s.owned(ctx, owner, id)
-	if err != nil {
-		return Detail{}, err
-	}
-	state, err := s.cfg.Finn.Session(ctx, id)
-	if err != nil && !errors.Is(err, finn.ErrSessionNotFound) {
-		return Detail{}, fmt.Errorf("chat: session state: %w", err)
-	}
-	return Detail{Session: session, IsStreaming: state.IsStreaming, MessageCount: state.MessageCount}, nil
-}
-
-// Attach listens to a session of the owner: first to what was kept of its last turn and nobody has
-// taken, then to what comes.
-func (s *Service) Attach(ctx context.Context, owner, id string) (*Subscription, error) {
-	if _, err := s.owned(ctx, owner, id); err != nil {
-		return nil, err
-	}
-	return s.hub.attach(id), nil
+	s.background.Go(f)
+	return true
 }

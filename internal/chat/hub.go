@@ -2,183 +2,292 @@ package chat
 
 import (
 	"container/list"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	keptEvents   = 200
-	keptBytes    = 1 << 20
-	keptFor      = 5 * time.Minute
-	keptSessions = 10_000
-	keptInAll    = 64 << 20
-	// subscriberQueue is how many events a listener may be behind before it is dropped.
-	subscriberQueue = 512
+	// maxHeld and maxHeldBytes bound the events that are held for one session. One event that is larger
+	// than the bound by itself is still held, alone.
+	maxHeld      = 200
+	maxHeldBytes = 1 << 20
+	// keepHeld is how long an event waits for a reader.
+	keepHeld = 5 * time.Minute
+	// maxSessionsHeld and maxTotalBytes bound what is held for all sessions together. The sessions whose
+	// last event is oldest go first.
+	maxSessionsHeld = 10_000
+	maxTotalBytes   = 64 << 20
+	// maxSessionReaders bounds the subscriptions of a session, maxReaders those of all.
+	maxSessionReaders = 64
+	maxReaders        = 10_000
+	// smallLog is how much of an empty log is kept while there are readers.
+	smallLog = 16
+	// eventOverhead is about what an event costs besides its texts.
+	eventOverhead = 160
 )
 
-// hub hands events to listeners and keeps those that nobody has taken: 200 events or 1 MiB and five
-// minutes for a session, 10,000 sessions and 64 MiB in all; the oldest go first. Every event goes to
-// the listeners of its time, or else once to the next one.
+// hub holds events until a reader has taken them. Each session with events or readers has one log, and
+// readers have a position in it instead of queues of their own: what waits for a slow reader and what
+// waits for the next one is the same memory under the same bounds, and publishing never waits.
 type hub struct {
-	mu     sync.Mutex
-	boxes  map[string]*box // GUARDED_BY(mu)
-	order  list.List       // GUARDED_BY(mu); *box, the longest untouched in front
-	bytes  int             // GUARDED_BY(mu)
-	closed bool            // GUARDED_BY(mu)
+	// clock orders everything that happens: events, attachments, takings. It starts at the time of day,
+	// so that the ids of events keep growing past a restart.
+	clock atomic.Uint64
+
+	mu       sync.Mutex
+	closed   bool               // GUARDED_BY(mu)
+	sessions map[string]*record // GUARDED_BY(mu)
+	held     *list.List         // GUARDED_BY(mu); of *record with events, last event newest first
+	bytes    int                // GUARDED_BY(mu); in all logs
+	readers  int                // GUARDED_BY(mu)
+	sweeper  *time.Timer        // GUARDED_BY(mu); not nil while anything is held
 }
 
-// box is what the hub knows of one session.
-type box struct {
-	session   string
-	place     *list.Element
-	lastID    uint64
-	kept      []Event
-	bytes     int
-	touched   time.Time
-	listeners map[*Subscription]struct{}
+// record is what is known of one session. It belongs to the hub and is guarded by its lock.
+type record struct {
+	id      string
+	log     []entry // Oldest first, ids ascending.
+	bytes   int
+	place   *list.Element // In hub.held while log is not empty.
+	readers []*Subscription
 }
 
-func newHub() *hub { return &hub{boxes: make(map[string]*box)} }
-
-// Subscription is a listener to one session.
-type Subscription struct {
-	hub    *hub
-	box    *box
-	events chan Event
-	gone   bool // guarded by hub.mu
+// entry is an event that someone may still want.
+type entry struct {
+	event Event
+	size  int
+	at    time.Time
+	// takenAt is the clock when the first reader was done with it, 0 before. Readers that attach later
+	// do not get it; those that were there do.
+	takenAt uint64
 }
 
-// Events yields each event once, in order. It is closed when the listener falls too far behind or the
-// service ends.
-func (s *Subscription) Events() <-chan Event { return s.events }
-
-// Close ends the subscription. It may be called more than once.
-func (s *Subscription) Close() {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	s.end()
+func newHub() *hub {
+	h := &hub{sessions: make(map[string]*record), held: list.New()}
+	h.clock.Store(uint64(max(0, time.Now().UnixMicro())))
+	return h
 }
 
-// end is called with the hub's lock held.
-func (s *Subscription) end() {
-	if !s.gone {
-		s.gone = true
-		delete(s.box.listeners, s)
-		close(s.events)
-	}
+// next returns the id of a new event.
+func (h *hub) next() uint64 { return h.clock.Add(1) }
+
+// hasReaders reports whether someone is subscribed to the session now.
+func (h *hub) hasReaders(sessionID string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.sessions[sessionID]
+	return r != nil && len(r.readers) > 0
 }
 
-// touch finds or makes the box, moves it to the end and lets go of what is too old or too much. The
-// caller holds the lock.
-func (h *hub) touch(session string) *box {
+// publish hands e to the session's readers and, unless taken says that someone else has got it already,
+// holds it for the next one when there is none. Events of a session must come in the order of their ids.
+func (h *hub) publish(e Event, taken bool) {
 	now := time.Now()
-	b, ok := h.boxes[session]
-	if ok {
-		h.order.MoveToBack(b.place)
-	} else {
-		b = &box{session: session, listeners: make(map[*Subscription]struct{})}
-		b.place = h.order.PushBack(b)
-		h.boxes[session] = b
-	}
-	if now.Sub(b.touched) > keptFor {
-		h.forget(b)
-	}
-	b.touched = now
-	for e := h.order.Front(); e != nil; {
-		old, next := e.Value.(*box), e.Next() //nolint:forcetypeassert,errcheck // The list holds nothing else.
-		stale := now.Sub(old.touched) > keptFor
-		if old == b || !stale && len(h.boxes) <= keptSessions && h.bytes <= keptInAll {
-			break
-		}
-		h.forget(old)
-		if len(old.listeners) == 0 {
-			h.order.Remove(e)
-			delete(h.boxes, old.session)
-		}
-		e = next
-	}
-	return b
-}
-
-func (h *hub) forget(b *box) {
-	h.bytes -= b.bytes
-	b.kept, b.bytes = nil, 0
-}
-
-// next makes the session's next event.
-func (h *hub) next(session, kind string, data any) Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := h.touch(session)
-	b.lastID++
-	return Event{ID: b.lastID, Type: kind, Data: data}
-}
-
-// publish hands the event to who listens, or keeps it for who comes next. It never waits: a listener
-// that cannot keep up is dropped.
-func (h *hub) publish(session string, e Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
+	r := h.current(e.SessionID, now)
+	if h.closed || taken && (r == nil || len(r.readers) == 0) {
 		return
 	}
-	b := h.touch(session)
-	taken := false
-	for s := range b.listeners {
-		select {
-		case s.events <- e:
-			taken = true
-		default:
-			s.end()
-		}
+	if r == nil {
+		r = h.open(e.SessionID)
 	}
+	added := entry{event: e, size: e.Payload.size() + eventOverhead, at: now}
 	if taken {
+		added.takenAt = h.clock.Add(1)
+	}
+	r.log = append(r.log, added)
+	r.bytes += added.size
+	h.bytes += added.size
+	if r.place == nil {
+		r.place = h.held.PushFront(r)
+	} else {
+		h.held.MoveToFront(r.place)
+	}
+	for len(r.log) > 1 && (len(r.log) > maxHeld || r.bytes > maxHeldBytes) {
+		h.discard(r, r.victim())
+		h.trim(r)
+	}
+	h.evict(r)
+	if h.sweeper == nil {
+		h.sweeper = time.AfterFunc(keepHeld, h.sweep)
+	}
+	for _, s := range r.readers {
+		s.signal()
+	}
+}
+
+// current returns the record of a session without events that have waited too long, or nil.
+func (h *hub) current(sessionID string, now time.Time) *record {
+	r := h.sessions[sessionID]
+	if r == nil || len(r.log) == 0 || now.Sub(r.log[0].at) < keepHeld {
+		return r
+	}
+	for len(r.log) > 0 && now.Sub(r.log[0].at) >= keepHeld {
+		h.discard(r, 0)
+	}
+	h.trim(r)
+	return h.sessions[sessionID]
+}
+
+func (h *hub) open(sessionID string) *record {
+	r := &record{id: sessionID}
+	h.sessions[sessionID] = r
+	return r
+}
+
+// evict keeps the bounds over all sessions. The session that got the newest event stays.
+func (h *hub) evict(newest *record) {
+	for h.held.Len() > maxSessionsHeld || h.bytes > maxTotalBytes {
+		oldest, ok := h.held.Back().Value.(*record)
+		if !ok || oldest == newest {
+			return
+		}
+		h.discardAll(oldest)
+	}
+}
+
+// sweep drops what nobody came for, and comes again while something is held.
+func (h *hub) sweep() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sweeper = nil
+	if h.closed {
 		return
 	}
-	b.kept = append(b.kept, e)
-	b.bytes += e.size()
-	h.bytes += e.size()
-	// The last event is always kept: it is the one that carries the whole text.
-	for len(b.kept) > 1 && (len(b.kept) > keptEvents || b.bytes > keptBytes) {
-		dropped := b.kept[0].size()
-		b.kept = b.kept[1:]
-		b.bytes -= dropped
-		h.bytes -= dropped
+	now := time.Now()
+	for h.held.Len() > 0 {
+		oldest, ok := h.held.Back().Value.(*record)
+		if !ok {
+			return
+		}
+		newest := oldest.log[len(oldest.log)-1].at
+		if now.Sub(newest) < keepHeld {
+			h.sweeper = time.AfterFunc(newest.Add(keepHeld).Sub(now), h.sweep)
+			return
+		}
+		h.discardAll(oldest)
 	}
 }
 
-func (h *hub) listened(session string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	b, ok := h.boxes[session]
-	return ok && len(b.listeners) > 0
+// discardAll drops the events of a session.
+func (h *hub) discardAll(r *record) {
+	for len(r.log) > 0 {
+		h.discard(r, len(r.log)-1)
+	}
+	h.trim(r)
 }
 
-// attach hands over what was kept and adds a listener.
-func (h *hub) attach(session string) *Subscription {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	b := h.touch(session)
-	s := &Subscription{hub: h, box: b, events: make(chan Event, max(subscriberQueue, len(b.kept)))}
-	for _, e := range b.kept {
-		s.events <- e
+// discard drops one event. A reader that was there when it was published and has not got to it is too
+// slow, and is dropped as well: it would show a text with a hole.
+func (h *hub) discard(r *record, at int) {
+	victim := r.log[at]
+	r.log = slices.Delete(r.log, at, at+1)
+	r.bytes -= victim.size
+	h.bytes -= victim.size
+	// Backwards, since those that are dropped leave the slice.
+	for _, s := range slices.Backward(r.readers) {
+		if s.wants(&victim) && victim.event.ID > s.attachedAt {
+			h.detach(r, s, ErrSlowReader)
+		}
 	}
-	h.forget(b)
-	b.listeners[s] = struct{}{}
-	if h.closed {
-		s.end()
-	}
-	return s
 }
 
-// close ends every subscription, and those to come.
+// victim is the event that is missed least. The newest stays.
+func (r *record) victim() int {
+	// Up to here, nobody who is attached counts as slow for not having read an event.
+	lenient := ^uint64(0)
+	for _, s := range r.readers {
+		lenient = min(lenient, max(s.attachedAt, s.position))
+	}
+	best, least := 0, r.log[0].worth(lenient)
+	for i := 1; i < len(r.log)-1 && least > 0; i++ {
+		if worth := r.log[i].worth(lenient); worth < least {
+			best, least = i, worth
+		}
+	}
+	return best
+}
+
+// worth ranks events for victim: first goes what only waits for a reader that lags behind another; then
+// chunks, whose text the end of their turn repeats, and what else comes before that end, both rather from
+// a backlog than from under a reader that is attached; the ends go last.
+func (e *entry) worth(lenient uint64) int {
+	_, chunk := e.event.Payload.(Chunk)
+	switch {
+	case e.takenAt != 0:
+		return 0
+	case e.endsTurn():
+		return 5
+	case e.event.ID <= lenient && chunk:
+		return 1
+	case e.event.ID <= lenient:
+		return 2
+	case chunk:
+		return 3
+	default:
+		return 4
+	}
+}
+
+func (e *entry) endsTurn() bool {
+	switch e.event.Payload.(type) {
+	case Done, Failure:
+		return true
+	default:
+		return false
+	}
+}
+
+// trim drops the events that every reader who may want them has passed, and forgets a session that has
+// neither events nor readers.
+func (h *hub) trim(r *record) {
+	if len(r.log) > 0 {
+		passed := ^uint64(0)
+		for _, s := range r.readers {
+			passed = min(passed, s.position)
+		}
+		r.log = slices.DeleteFunc(r.log, func(e entry) bool {
+			if e.takenAt == 0 || e.event.ID > passed {
+				return false
+			}
+			r.bytes -= e.size
+			h.bytes -= e.size
+			return true
+		})
+	}
+	if len(r.log) > 0 {
+		return
+	}
+	if cap(r.log) > smallLog {
+		r.log = nil
+	}
+	if r.place != nil {
+		h.held.Remove(r.place)
+		r.place = nil
+	}
+	if len(r.readers) == 0 {
+		delete(h.sessions, r.id)
+	}
+}
+
+// close ends every subscription and drops everything.
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	for _, b := range h.boxes {
-		for s := range b.listeners {
-			s.end()
+	if h.sweeper != nil {
+		h.sweeper.Stop()
+		h.sweeper = nil
+	}
+	for _, r := range h.sessions {
+		for len(r.readers) > 0 {
+			h.detach(r, r.readers[0], ErrClosed)
 		}
 	}
+	clear(h.sessions)
+	h.held.Init()
+	h.bytes = 0
 }

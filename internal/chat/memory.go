@@ -1,134 +1,146 @@
 package chat
 
 import (
+	"cmp"
 	"container/list"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 )
 
-// DefaultSessions bounds the sessions that [NewMemorySessions] keeps when it is given zero.
-const DefaultSessions = 10_000
+const (
+	// DefaultMaxSessions is how many sessions [NewMemorySessions] keeps when it is not told.
+	DefaultMaxSessions = 10_000
+	// MaxPerOwner is how many sessions [MemorySessions] keeps for one owner, so that nobody can crowd
+	// out the others alone.
+	MaxPerOwner = 1000
+)
 
-// MemorySessions keeps sessions in the process; the least recently active goes first.
+// MemorySessions is a [SessionStore] that ends with the process. It is bounded: when it is full, or its
+// owner has [MaxPerOwner] sessions, the least recently active one goes. Its methods never block and fail
+// only as documented.
 type MemorySessions struct {
-	mu       sync.Mutex
-	max      int
-	sessions map[string]*list.Element // GUARDED_BY(mu)
-	recent   list.List                // GUARDED_BY(mu); Session, newest activity in front
+	limit int
+
+	mu     sync.Mutex
+	byID   map[string]*stored    // GUARDED_BY(mu)
+	owners map[string]*list.List // GUARDED_BY(mu); of *stored, most recently active first
+	recent *list.List            // GUARDED_BY(mu); likewise, of all owners
 }
 
 var _ SessionStore = (*MemorySessions)(nil)
 
-// NewMemorySessions keeps at most limit sessions (zero: [DefaultSessions]).
-func NewMemorySessions(limit int) *MemorySessions {
-	if limit <= 0 {
-		limit = DefaultSessions
-	}
-	return &MemorySessions{max: limit, sessions: make(map[string]*list.Element)}
+// stored is a session with its places in the two lists.
+type stored struct {
+	session Session
+	recent  *list.Element
+	owned   *list.Element
 }
 
-// Ephemeral says that the sessions do not outlive the process.
+// NewMemorySessions makes a store of at most limit sessions; 0 or less: [DefaultMaxSessions].
+func NewMemorySessions(limit int) *MemorySessions {
+	if limit <= 0 {
+		limit = DefaultMaxSessions
+	}
+	return &MemorySessions{
+		limit:  limit,
+		byID:   make(map[string]*stored),
+		owners: make(map[string]*list.List),
+		recent: list.New(),
+	}
+}
+
+// Ephemeral reports true: the sessions do not outlive the process.
 func (m *MemorySessions) Ephemeral() bool { return true }
 
 // Create implements [SessionStore].
 func (m *MemorySessions) Create(_ context.Context, s Session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.sessions) >= m.max {
-		oldest := m.recent.Back()
-		delete(m.sessions, at(oldest).ID)
-		m.recent.Remove(oldest)
+	if _, exists := m.byID[s.ID]; exists {
+		return fmt.Errorf("%w: session exists already", ErrStoreUnavailable)
 	}
-	m.sessions[s.ID] = m.recent.PushFront(s)
+	mine := m.owners[s.Owner]
+	if mine == nil {
+		mine = list.New()
+		m.owners[s.Owner] = mine
+	}
+	e := &stored{session: s}
+	e.recent, e.owned = m.recent.PushFront(e), mine.PushFront(e)
+	m.byID[s.ID] = e
+	if mine.Len() > MaxPerOwner {
+		m.drop(mine.Back())
+	}
+	if m.recent.Len() > m.limit {
+		m.drop(m.recent.Back())
+	}
 	return nil
+}
+
+// drop forgets the session of a place in either list.
+func (m *MemorySessions) drop(at *list.Element) {
+	e, ok := at.Value.(*stored)
+	if !ok {
+		return
+	}
+	delete(m.byID, e.session.ID)
+	m.recent.Remove(e.recent)
+	mine := m.owners[e.session.Owner]
+	mine.Remove(e.owned)
+	if mine.Len() == 0 {
+		delete(m.owners, e.session.Owner)
+	}
 }
 
 // Get implements [SessionStore].
 func (m *MemorySessions) Get(_ context.Context, id string) (Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.sessions[id]
+	e, ok := m.byID[id]
 	if !ok {
 		return Session{}, ErrSessionNotFound
 	}
-	return at(e), nil
+	return e.session, nil
 }
 
 // Touch implements [SessionStore].
-func (m *MemorySessions) Touch(_ context.Context, id string, now time.Time) error {
+func (m *MemorySessions) Touch(_ context.Context, id string, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e, ok := m.sessions[id]; ok {
-		s := at(e)
-		s.LastActivity = now
-		e.Value = s
-		m.recent.MoveToFront(e)
+	e, ok := m.byID[id]
+	if !ok {
+		return ErrSessionNotFound
 	}
+	e.session.Turns++
+	if at.After(e.session.LastActivity) {
+		e.session.LastActivity = at
+	}
+	m.recent.MoveToFront(e.recent)
+	m.owners[e.session.Owner].MoveToFront(e.owned)
 	return nil
 }
 
 // List implements [SessionStore].
 func (m *MemorySessions) List(_ context.Context, owner string, limit int) ([]Session, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	var found []Session
-	for e := m.recent.Front(); e != nil && len(found) < limit; e = e.Next() {
-		if s := at(e); s.Owner == owner {
-			found = append(found, s)
+	var out []Session
+	if mine := m.owners[owner]; mine != nil {
+		out = make([]Session, 0, mine.Len())
+		for at := mine.Front(); at != nil; at = at.Next() {
+			if e, ok := at.Value.(*stored); ok {
+				out = append(out, e.session)
+			}
 		}
 	}
-	slices.SortStableFunc(found, func(a, b Session) int { return b.LastActivity.Compare(a.LastActivity) })
-	return found, nil
-}
-
-func at(e *list.Element) Session {
-	s, _ := e.Value.(Session)
-	return s
-}
-
-// memoryLock is a TurnLock in the process. A session takes memory only while somebody holds or waits.
-type memoryLock struct {
-	mu    sync.Mutex
-	lines map[string]*line // GUARDED_BY(mu)
-}
-
-type line struct {
-	free  chan struct{} // holds a value while nobody has the lock
-	users int
-}
-
-func newMemoryLock() *memoryLock { return &memoryLock{lines: make(map[string]*line)} }
-
-// Acquire implements [TurnLock].
-func (m *memoryLock) Acquire(ctx context.Context, sessionID string) (func(), error) {
-	m.mu.Lock()
-	l, ok := m.lines[sessionID]
-	if !ok {
-		l = &line{free: make(chan struct{}, 1)}
-		l.free <- struct{}{}
-		m.lines[sessionID] = l
-	}
-	l.users++
 	m.mu.Unlock()
-	select {
-	case <-l.free:
-		return func() {
-			l.free <- struct{}{}
-			m.leave(sessionID, l)
-		}, nil
-	case <-ctx.Done():
-		m.leave(sessionID, l)
-		return nil, context.Cause(ctx)
+	// The order of the list is that of the calls, which may differ from that of the times.
+	slices.SortStableFunc(out, func(a, b Session) int {
+		return cmp.Or(b.LastActivity.Compare(a.LastActivity), b.CreatedAt.Compare(a.CreatedAt))
+	})
+	if limit > 0 && len(out) > limit {
+		out = out[:limit]
 	}
-}
-
-func (m *memoryLock) leave(sessionID string, l *line) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	l.users--
-	if l.users == 0 {
-		delete(m.lines, sessionID)
-	}
+	return out, nil
 }
