@@ -1,0 +1,185 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// DefaultWorkers is how many attempts run at a time when [Config] does not say.
+const DefaultWorkers = 32
+
+// Config is what a [Service] is made of.
+type Config struct {
+	// Store keeps the tasks and dispatches their attempts. Required. It must not be shared with another
+	// Service of the process.
+	Store Store
+	// Runner does the work. Required.
+	Runner Runner
+	// Policy admits. Required.
+	Policy Policy
+	// Catalog routes task types to models; nil is [DefaultCatalog].
+	Catalog Catalog
+	// Logger gets what goes wrong, without identities and texts; nil logs nothing.
+	Logger *slog.Logger
+	// Workers is how many attempts run at a time, which bounds the memory and the processes they need;
+	// 0 is [DefaultWorkers].
+	Workers int
+	// RetryDelay is how long to wait before the next attempt, given the retries spent. It is called
+	// while the store holds a lock: it must be quick. nil is [RetryDelay] with a random jitter below a
+	// second.
+	RetryDelay func(retries int) time.Duration
+	// OnEvent is called after each change that was committed, outside of any lock, by the goroutine
+	// that made the change: it must not block and must be safe for concurrent use. AgentSpawned may
+	// come after an event of a task that was very quick. nil is nobody.
+	OnEvent func(context.Context, Event)
+}
+
+// Service admits, runs and keeps track of tasks. Make one with [New]; it is safe for concurrent use.
+type Service struct {
+	cfg       Config
+	log       *slog.Logger
+	ephemeral bool
+
+	mu      sync.Mutex
+	runs    map[string]run // GUARDED_BY(mu); the attempts at work in this process, by task id
+	started bool           // GUARDED_BY(mu)
+	closed  bool           // GUARDED_BY(mu)
+}
+
+// run is an attempt at work.
+type run struct {
+	attempt int
+	cancel  context.CancelCauseFunc
+}
+
+// New checks the configuration and reports all that is wrong with it. It starts nothing.
+func New(cfg Config) (*Service, error) {
+	var problems []error
+	if cfg.Store == nil {
+		problems = append(problems, errors.New("fleet: Store is missing"))
+	}
+	if cfg.Runner == nil {
+		problems = append(problems, errors.New("fleet: Runner is missing"))
+	}
+	if cfg.Policy == nil {
+		problems = append(problems, errors.New("fleet: Policy is missing"))
+	}
+	if cfg.Catalog == nil {
+		cfg.Catalog = DefaultCatalog()
+	}
+	if err := cfg.Catalog.validate(); err != nil {
+		problems = append(problems, err)
+	}
+	if cfg.Workers < 0 {
+		problems = append(problems, errors.New("fleet: Workers is negative"))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = DefaultWorkers
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.RetryDelay == nil {
+		cfg.RetryDelay = randomRetryDelay
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger, runs: make(map[string]run)}
+	if store, ok := cfg.Store.(interface{ Ephemeral() bool }); ok {
+		s.ephemeral = store.Ephemeral()
+	}
+	return s, nil
+}
+
+// Start begins to run tasks, those admitted earlier too. ctx bounds the start only. Starting again, or
+// after Close, does nothing.
+func (s *Service) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.closed {
+		return nil
+	}
+	if err := s.cfg.Store.Start(ctx, s.cfg.Workers, s.work); err != nil {
+		return fmt.Errorf("fleet: starting to dispatch: %w", err)
+	}
+	s.started = true
+	return nil
+}
+
+// Close takes no more tasks, cancels the attempts at work with [ErrShutdown] and waits until they have
+// ended or ctx has, which is then the error. In an ephemeral store their tasks end as failed; from any
+// other they go to the next process. Closing again waits again. The Store is not closed.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	if err := s.cfg.Store.Stop(ctx); err != nil {
+		return fmt.Errorf("fleet: stopping: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// register makes an attempt known to Stop. It is false when the attempt, or a later one, is at work here
+// already: a dispatcher may deliver twice.
+func (s *Service) register(a Attempt, cancel context.CancelCauseFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runs[a.TaskID].attempt >= a.Number {
+		return false
+	}
+	s.runs[a.TaskID] = run{attempt: a.Number, cancel: cancel}
+	return true
+}
+
+// unregister forgets an attempt, unless a later one has taken its place.
+func (s *Service) unregister(a Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runs[a.TaskID].attempt == a.Number {
+		delete(s.runs, a.TaskID)
+	}
+}
+
+// interruptRun cancels what works on a task that no longer is its own. An attempt later than the one
+// given is left alone.
+func (s *Service) interruptRun(t Task) {
+	s.mu.Lock()
+	r, ok := s.runs[t.ID]
+	s.mu.Unlock()
+	if ok && (t.Status.Terminal() || r.attempt < t.Attempt) {
+		r.cancel(ErrStopped)
+	}
+}
+
+// announce tells of the state a task has come into.
+func (s *Service) announce(ctx context.Context, t Task) {
+	if e, ok := eventFor(t); ok {
+		s.emit(ctx, e)
+	}
+}
+
+func (s *Service) emit(ctx context.Context, e Event) {
+	if s.cfg.OnEvent == nil {
+		return
+	}
+	defer func() {
+		if recover() != nil {
+			s.log.ErrorContext(ctx, "fleet_event_hook_panicked", "event", string(e.Type))
+		}
+	}()
+	s.cfg.OnEvent(ctx, e)
+}
+
+// now has the precision that every store keeps.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
