@@ -12,7 +12,11 @@ import (
 
 	"dixie/finn"
 	"dixie/finn/localfinn"
+	"dixie/fleet"
+	"dixie/fleet/finnrunner"
+	"dixie/fleet/memory"
 	"dixie/governance"
+	"dixie/internal/admission"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
 	"dixie/internal/httpapi"
@@ -71,11 +75,8 @@ func New(opts ...Option) (*Handler, error) {
 func (s *settings) complete() []error {
 	var problems []error
 	relaxed := s.environment.relaxed()
-	missing := func(what, option string) {
-		problems = append(problems, fmt.Errorf(
-			"%s is required in %s: use %s, or WithEnvironment(dixie.Development) to try dixie out", what, s.environment, option))
-	}
-	filled := func(text string) { s.logger.Warn("development default in use", "default", text) }
+	missing := func(what, option string) { problems = append(problems, s.missing(what, option)) }
+	filled := s.warnDefault
 
 	switch {
 	case len(s.auth.TokenSecret) > 0:
@@ -108,20 +109,53 @@ func (s *settings) complete() []error {
 	if s.finn.URL == "" && !relaxed {
 		missing("the URL of Finn", "WithFinn")
 	}
-	if s.chat.Sessions == nil {
-		if relaxed {
-			s.chat.Sessions = chat.NewMemorySessions(0)
-			filled("chat sessions in memory")
-		} else {
-			missing("a session store", "WithChat")
-		}
-	} else if e, ok := s.chat.Sessions.(interface{ Ephemeral() bool }); ok && e.Ephemeral() && !relaxed {
-		problems = append(problems, fmt.Errorf("WithChat: a session store in memory is not allowed in %s", s.environment))
-	}
+	problems = append(problems, s.stores()...)
 	if s.rate.PerMinute == 0 {
 		s.rate.PerMinute = DefaultRatePerMinute
 	}
 	return append(problems, s.check()...)
+}
+
+func (s *settings) missing(what, option string) error {
+	return fmt.Errorf("%s is required in %s: use %s, or WithEnvironment(dixie.Development) to try dixie out",
+		what, s.environment, option)
+}
+
+func (s *settings) warnDefault(text string) {
+	s.logger.Warn("development default in use", "default", text)
+}
+
+// stores fills in or asks for what must outlive the process outside of development and test.
+func (s *settings) stores() []error {
+	var problems []error
+	relaxed := s.environment.relaxed()
+	if s.chat.Sessions == nil {
+		if relaxed {
+			s.chat.Sessions = chat.NewMemorySessions(0)
+			s.warnDefault("chat sessions in memory")
+		} else {
+			problems = append(problems, s.missing("a session store", "WithChat"))
+		}
+	} else if isEphemeral(s.chat.Sessions) && !relaxed {
+		problems = append(problems, fmt.Errorf("WithChat: a session store in memory is not allowed in %s", s.environment))
+	}
+	if s.fleet.Store == nil {
+		if relaxed {
+			s.fleet.Store = memory.New(memory.Config{})
+			s.warnDefault("fleet tasks in memory")
+		} else {
+			problems = append(problems, s.missing("a fleet store", "WithFleet"))
+		}
+	} else if isEphemeral(s.fleet.Store) && !relaxed {
+		problems = append(problems, fmt.Errorf("WithFleet: a fleet store in memory is not allowed in %s", s.environment))
+	}
+	return problems
+}
+
+// isEphemeral says whether a store forgets everything when the process ends.
+func isEphemeral(store any) bool {
+	e, ok := store.(interface{ Ephemeral() bool })
+	return ok && e.Ephemeral()
 }
 
 // DefaultOrigin is the origin in development and test when none is given.
@@ -186,14 +220,50 @@ func (h *Handler) assemble(s *settings) error {
 		return err
 	}
 	cfg.Tiers = s.tiers(client, allowlist)
-	cfg.Chat = chat.New(chat.Config{
-		Finn: client, Sessions: s.chat.Sessions, Lock: s.chat.Lock,
+	cfg.Chat, err = chat.New(chat.Config{
+		Finn: client, Sessions: s.chat.Sessions, Locks: s.chat.Lock,
 		Logger: s.logger, OnInteraction: s.chat.OnInteraction,
 	})
-	h.onShutdown("chat", cfg.Chat.Close)
+	if err != nil {
+		return err
+	}
+	h.onShutdown("chat", func(context.Context) error { return cfg.Chat.Close() })
+	if cfg.Fleet, err = h.startFleet(s, client); err != nil {
+		return err
+	}
 	h.api = httpapi.New(cfg)
 	h.onShutdown("requests", h.api.Drain)
 	return nil
+}
+
+func (h *Handler) startFleet(s *settings, client *finn.Client) (*fleet.Service, error) {
+	budget := s.governance.BudgetMicroUSD
+	switch budget {
+	case 0:
+		budget = DefaultBudgetMicroUSD
+	case -1:
+		budget = 0
+	}
+	policy, err := governance.NewPolicy(governance.PolicyConfig{BudgetMicroUSD: budget, Witnesses: s.governance.Witnesses})
+	if err != nil {
+		return nil, err
+	}
+	runner := s.fleet.Runner
+	if runner == nil {
+		if runner, err = finnrunner.New(client); err != nil {
+			return nil, err
+		}
+	}
+	service, err := fleet.New(fleet.Config{
+		Store: s.fleet.Store, Runner: runner, Policy: admission.New(policy), Catalog: s.fleet.Catalog,
+		Logger: s.logger, Workers: s.fleet.Workers, OnEvent: s.fleet.OnEvent,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.onShutdown("fleet", service.Close)
+	err = service.Start(context.Background())
+	return service, err
 }
 
 // localWordDelay makes the in-process Finn speak at a pace at which a person sees the words come.

@@ -1,6 +1,7 @@
 // Package dixie is a governed backend-for-frontend in front of Finn, an AI inference backend, as an
-// http.Handler: people sign in with their Ethereum wallet (EIP-4361) and get a token, and chat through a
-// circuit breaker, with JSON, server-sent events or a WebSocket.
+// http.Handler: people sign in with their Ethereum wallet (EIP-4361) and get a token, chat through a
+// circuit breaker, with JSON, server-sent events or a WebSocket, and spawn tasks that agents do for them,
+// within the limits and budgets that governance sets.
 //
 //	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
 //	if err != nil {
@@ -13,7 +14,8 @@
 // Sub-packages:
 //
 //   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
-//   - governance holds the tiers and how a wallet's tier is found.
+//   - governance holds the tiers, how a wallet's tier is found, and the policy that admits tasks;
+//   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner does the work.
 //
 // Several Handlers may live in one process; they share nothing.
 package dixie

@@ -1,6 +1,7 @@
 package dixie
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"dixie/finn"
+	"dixie/fleet"
 	"dixie/governance"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
@@ -66,6 +68,7 @@ type settings struct {
 	finn         finn.Config
 	rate         RateLimitConfig
 	governance   GovernanceConfig
+	fleet        FleetConfig
 	chat         ChatConfig
 	dependencies []Dependency
 	payment      func(http.Handler) http.Handler
@@ -198,7 +201,7 @@ func WithRateLimit(c RateLimitConfig) Option {
 
 const maxRatePerMinute = 10_000
 
-// GovernanceConfig is about tiers.
+// GovernanceConfig is about tiers and admission.
 type GovernanceConfig struct {
 	// Stakes tells what a wallet has staked; nil asks Finn.
 	Stakes governance.StakeSource
@@ -208,15 +211,50 @@ type GovernanceConfig struct {
 	TierTTL time.Duration
 	// Admins are wallets that count as sovereign.
 	Admins []string
+	// BudgetMicroUSD is what the tasks of a wallet may cost in a UTC day, in micro-USD; 0 is
+	// [DefaultBudgetMicroUSD], -1 is nothing at all.
+	BudgetMicroUSD int64
+	// Witnesses judge whether a task is admitted; nil is tier, concurrency and budget.
+	Witnesses []governance.Witness
 }
 
-// WithGovernance configures tiers.
+// DefaultBudgetMicroUSD is the daily budget when none is given: ten cents.
+const DefaultBudgetMicroUSD = 100_000
+
+// WithGovernance configures tiers and admission.
 func WithGovernance(c GovernanceConfig) Option {
 	return func(s *settings) error {
 		if c.TierTTL < 0 {
 			return errors.New("WithGovernance: TierTTL is negative")
 		}
+		if c.BudgetMicroUSD < -1 {
+			return errors.New("WithGovernance: BudgetMicroUSD is below -1")
+		}
 		s.governance = c
+		return nil
+	}
+}
+
+// FleetConfig is about tasks that agents do on behalf of wallets.
+type FleetConfig struct {
+	// Store keeps tasks, their logs and the ledger, and dispatches their attempts. nil keeps them in
+	// memory, which is refused outside of development and test. One that is given belongs to this
+	// Handler alone while it runs, and is closed by the caller.
+	Store fleet.Store
+	// Runner does the work; nil makes each task a session at Finn.
+	Runner fleet.Runner
+	// Catalog says which agent and model does which type of task; nil is [fleet.DefaultCatalog].
+	Catalog fleet.Catalog
+	// Workers is how many attempts run at a time; 0 is [fleet.DefaultWorkers].
+	Workers int
+	// OnEvent is called after each change of a task. It must not block; nil is nobody.
+	OnEvent func(context.Context, fleet.Event)
+}
+
+// WithFleet configures tasks.
+func WithFleet(c FleetConfig) Option {
+	return func(s *settings) error {
+		s.fleet = c
 		return nil
 	}
 }
@@ -229,7 +267,7 @@ type ChatConfig struct {
 	// Lock keeps the turns of a session in line across replicas; nil does so in this process.
 	Lock TurnLock
 	// OnInteraction is called after each turn that succeeded. It must not block; nil is nobody.
-	OnInteraction func(Interaction)
+	OnInteraction func(context.Context, Interaction)
 }
 
 // WithChat configures chat.

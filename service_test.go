@@ -16,10 +16,21 @@ import (
 	"dixie"
 	"dixie/finn"
 	"dixie/finn/localfinn"
+	"dixie/internal/apitest"
 	"dixie/internal/wallet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// describe loads the description that every answer is checked against.
+func describe(tb testing.TB) *apitest.Spec {
+	tb.Helper()
+	spec, err := apitest.Load(dixie.OpenAPI())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return spec
+}
 
 const (
 	origin   = "http://localhost:3001"
@@ -51,7 +62,7 @@ func start(tb testing.TB, responder localfinn.Responder, opts ...dixie.Option) *
 		tb.Fatal(err)
 	}
 	server := httptest.NewServer(h)
-	client := &http.Client{Transport: &http.Transport{}}
+	client := &http.Client{Transport: describe(tb).Transport(tb, &http.Transport{})}
 	tb.Cleanup(func() {
 		client.CloseIdleConnections()
 		server.Close()

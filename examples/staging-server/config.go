@@ -32,6 +32,7 @@ type config struct {
 	ratePerMinute  int
 	trustedProxies []netip.Prefix
 	tierTTL        time.Duration
+	budget         int64
 	level          slog.Level
 	warnings       []string
 }
@@ -104,6 +105,10 @@ func variables() []variable {
 			"DIXIE_CONVICTION_TIER_TTL", "integer seconds, at most 86400", "300",
 			"How long a resolved tier is used again.",
 		},
+		{
+			"DIXIE_AUTONOMOUS_BUDGET", "integer micro-USD, at most 100000000", "100000",
+			"What the tasks of a wallet may cost in a UTC day. 0 admits none.",
+		},
 	}
 }
 
@@ -112,6 +117,7 @@ const (
 	highestPort      = 65535
 	highestRate      = 10_000
 	longestTTL       = 86_400
+	highestBudget    = 100_000_000
 	defaultTTL       = 300
 	minSecret        = 32
 	productionMemory = "the stores of this version live in memory and do not survive a restart, so staging and production refuse to start"
@@ -218,6 +224,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 		c.trustedProxies = append(c.trustedProxies, prefix)
 	}
 	c.tierTTL = time.Duration(r.integer("DIXIE_CONVICTION_TIER_TTL", defaultTTL, longestTTL)) * time.Second
+	c.budget = int64(r.integer("DIXIE_AUTONOMOUS_BUDGET", dixie.DefaultBudgetMicroUSD, highestBudget))
 	if level := r.text("LOG_LEVEL"); level != "" {
 		if err := c.level.UnmarshalText([]byte(level)); err != nil {
 			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)

@@ -122,13 +122,17 @@ func options(c config, logger *slog.Logger) []dixie.Option {
 	if rate == 0 {
 		rate = -1
 	}
+	budget := c.budget
+	if budget == 0 {
+		budget = -1
+	}
 	opts := []dixie.Option{
 		dixie.WithEnvironment(c.environment),
 		dixie.WithLogger(logger),
 		dixie.WithAuth(dixie.AuthConfig{TokenSecret: []byte(c.secret), AdminKey: c.adminKey, Origins: c.origins}),
 		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
 		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: rate, TrustedProxies: c.trustedProxies}),
-		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: c.tierTTL}),
+		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: c.tierTTL, BudgetMicroUSD: budget}),
 	}
 	if c.allowlistPath != "" {
 		opts = append(opts, dixie.WithAllowlistFile(c.allowlistPath, c.allowlistPoll))
@@ -165,7 +169,9 @@ Try, in another terminal:
   TOKEN=$(%s)
   curl -s %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -d '{"prompt":"hello"}'
   curl -sN %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -H 'Accept: text/event-stream' -d '{"prompt":"tell me more"}'
-  curl -s %[2]s/api/sessions -H "Authorization: Bearer $TOKEN"
+  curl -s %[2]s/api/fleet/spawn -H "Authorization: Bearer $TOKEN" -d '{"description":"Fix the flaky test","taskType":"bug_fix","repository":"acme/app"}'
+  curl -s %[2]s/api/fleet/status -H "Authorization: Bearer $TOKEN"
+  curl -s %[2]s/api/governance/admission -H "Authorization: Bearer $TOKEN" -d '{}'
   curl -s %[2]s/api/health
 
 Stop with Ctrl-C.

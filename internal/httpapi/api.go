@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"dixie/finn"
+	"dixie/fleet"
 	"dixie/governance"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
@@ -93,6 +94,7 @@ type Config struct {
 	Tiers          *governance.Resolver
 	Chat           *chat.Service
 	Finn           *finn.Client
+	Fleet          *fleet.Service
 	// Dependencies are checked for /api/health and /readyz; may be empty.
 	Dependencies []Dependency
 	// Payment stands between the allowlist and the tier; nil passes everything.

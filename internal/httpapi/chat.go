@@ -54,7 +54,7 @@ func (a *API) postChat(w http.ResponseWriter, r *http.Request) error {
 	}
 	x := exchangeFrom(r.Context())
 	turn := chat.TurnRequest{
-		Owner: owner, Prompt: body.Prompt, MessageID: x.requestID, ModelPool: x.tier.Tier.ModelPool(),
+		Owner: owner, Prompt: body.Prompt, MessageID: x.requestID, Pool: x.tier.Tier.ModelPool(),
 	}
 	switch {
 	case !hasText(body.Prompt) || utf8.RuneCountInString(body.Prompt) > longestPrompt:
@@ -138,9 +138,9 @@ type eventStream struct {
 }
 
 func (s *eventStream) send(e chat.Event) error {
-	data, err := json.Marshal(e.Data)
+	data, err := json.Marshal(e.Payload)
 	if err != nil {
-		return fmt.Errorf("encode event %s: %w", e.Type, err)
+		return fmt.Errorf("encode event %s: %w", e.Payload.Type(), err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,7 @@ func (s *eventStream) send(e chat.Event) error {
 	s.buf.WriteString("id: ")
 	s.buf.WriteString(strconv.FormatUint(e.ID, 10))
 	s.buf.WriteString("\nevent: ")
-	s.buf.WriteString(e.Type)
+	s.buf.WriteString(e.Payload.Type())
 	s.buf.WriteString("\ndata: ")
 	s.buf.Write(data)
 	s.buf.WriteString("\n\n")

@@ -82,7 +82,7 @@ func toAPIError(err error) *apiError {
 		}
 		return known
 	}
-	for _, mapping := range []func(error) *apiError{fromAuth, fromFinn, fromChat, fromContext} {
+	for _, mapping := range []func(error) *apiError{fromAuth, fromFinn, fromChat, fromFleet, fromContext} {
 		if e := mapping(err); e != nil {
 			return e.because(err)
 		}
@@ -178,6 +178,8 @@ func fromChat(err error) *apiError {
 		return errNotFound
 	case errors.Is(err, chat.ErrBusy):
 		return unavailable("The session is busy with another turn")
+	case errors.Is(err, chat.ErrClosed):
+		return errShuttingDown
 	case errors.Is(err, chat.ErrStoreUnavailable):
 		return unavailable("Sessions are temporarily unavailable")
 	default:

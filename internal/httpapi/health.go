@@ -31,7 +31,12 @@ type healthReport struct {
 		LoaFinn serviceHealth `json:"loa_finn"`
 	} `json:"services"`
 	Infrastructure map[string]serviceHealth `json:"infrastructure,omitempty"`
-	Timestamp      timestamp                `json:"timestamp"`
+	Governance     struct {
+		GovernorCount int      `json:"governor_count"`
+		ResourceTypes []string `json:"resource_types"`
+		Health        string   `json:"health"`
+	} `json:"governance"`
+	Timestamp timestamp `json:"timestamp"`
 }
 
 // getHealth is always 200 while the process serves; the verdict is in the body: unhealthy when Finn
@@ -47,6 +52,12 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 		if d.Status != statusHealthy {
 			report.Status = statusDegraded
 		}
+	}
+	report.Governance.GovernorCount = 1
+	report.Governance.ResourceTypes = []string{fleetGovernor}
+	report.Governance.Health = statusHealthy
+	if h, err := a.cfg.Fleet.Health(r.Context()); err != nil || h.OverLimit > 0 {
+		report.Governance.Health = statusDegraded
 	}
 	finn := a.cfg.Finn.Health(r.Context())
 	latency := finn.Latency.Milliseconds()

@@ -20,13 +20,21 @@ const maxDepth = 64
 
 // decodeJSON reads the bounded body whole, before anything is answered, and decodes it into v.
 // Fields that v does not have are ignored.
-func decodeJSON(r *http.Request, v any) error {
+func decodeJSON(r *http.Request, v any) error { return decodeBody(r, v, false) }
+
+// decodeOptionalJSON is decodeJSON for a body that may be absent, which leaves v as it is.
+func decodeOptionalJSON(r *http.Request, v any) error { return decodeBody(r, v, true) }
+
+func decodeBody(r *http.Request, v any, optional bool) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge.because(err)
 		}
 		return invalid("The body could not be read").because(err)
+	}
+	if optional && len(bytes.TrimSpace(body)) == 0 {
+		return nil
 	}
 	return unmarshal(body, v)
 }

@@ -22,6 +22,8 @@ func (a *API) registerRoutes() {
 
 	a.route("/api/health", methods{http.MethodGet: a.getHealth})
 
+	a.route("/api/health/governance", methods{http.MethodGet: a.requireAdmin(a.getGovernanceHealth)})
+
 	a.route("/api/auth/nonce", methods{http.MethodGet: a.getNonce})
 	a.route("/api/auth/siwe", methods{http.MethodPost: a.postSignIn})
 	a.route("/api/auth/verify", methods{http.MethodGet: a.getVerify})
@@ -37,6 +39,16 @@ func (a *API) registerRoutes() {
 	a.route("/api/sessions/{sessionId}", methods{http.MethodGet: a.getSession})
 	a.route("/api/ws/ticket", methods{http.MethodPost: a.postTicket})
 	a.longRoute("/ws/chat/{sessionId}", methods{http.MethodGet: a.getSocket})
+
+	a.route("/api/governance/admission", methods{http.MethodPost: a.postAdmission})
+	a.route("/api/fleet/spawn", methods{http.MethodPost: a.postSpawn})
+	a.route("/api/fleet/status", methods{http.MethodGet: a.getFleetStatus})
+	a.route("/api/fleet/tasks/{taskId}", methods{
+		http.MethodGet:    a.onTask(a.getTask),
+		http.MethodDelete: a.onTask(a.deleteTask),
+	})
+	a.route("/api/fleet/tasks/{taskId}/stop", methods{http.MethodPost: a.onTask(a.postStop)})
+	a.route("/api/fleet/tasks/{taskId}/logs", methods{http.MethodGet: a.onTask(a.getTaskLogs)})
 
 	a.mux.Handle("/", a.handle(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
 }

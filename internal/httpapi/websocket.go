@@ -79,13 +79,18 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 func (a *API) relay(ctx context.Context, conn *websocket.Conn, events *chat.Subscription) {
 	stopped := context.AfterFunc(ctx, func() { _ = conn.Close(websocket.StatusGoingAway, "shutting down") })
 	defer stopped()
+	// Frames are read and written under a context of their own: one that ends in the middle of a frame
+	// would tear the connection down without a close frame.
 	detached, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
 	idle := time.AfterFunc(socketIdle, func() { _ = conn.Close(websocket.StatusNormalClosure, "idle") })
-	defer idle.Stop()
-
-	var reader sync.WaitGroup
-	reader.Go(func() {
+	var helpers sync.WaitGroup
+	defer func() {
+		idle.Stop()
+		end()
+		_ = conn.CloseNow()
+		helpers.Wait()
+	}()
+	helpers.Go(func() {
 		defer end()
 		for {
 			// The client has nothing to say: its frames only show that it is there.
@@ -95,37 +100,43 @@ func (a *API) relay(ctx context.Context, conn *websocket.Conn, events *chat.Subs
 			idle.Reset(socketIdle)
 		}
 	})
-	defer reader.Wait()
-	defer func() { _ = conn.CloseNow() }()
+	helpers.Go(func() { keepAlive(detached, conn, idle) })
+	for {
+		e, err := events.Next(detached)
+		if err != nil {
+			if errors.Is(err, chat.ErrSlowReader) || errors.Is(err, chat.ErrDisplaced) {
+				_ = conn.Close(websocket.StatusPolicyViolation, "too slow or displaced")
+			}
+			return
+		}
+		frame, err := json.Marshal(struct {
+			Type string       `json:"type"`
+			Data chat.Payload `json:"data"`
+		}{e.Payload.Type(), e.Payload})
+		if err != nil {
+			a.cfg.Logger.ErrorContext(ctx, "event not encoded", "event_type", e.Payload.Type(), "error", err.Error())
+			continue
+		}
+		err = bounded(detached, socketWrite, func(ctx context.Context) error {
+			return conn.Write(ctx, websocket.MessageText, frame)
+		})
+		if err != nil {
+			return
+		}
+	}
+}
 
+// keepAlive pings the client; an answer counts as a sign of life.
+func keepAlive(ctx context.Context, conn *websocket.Conn, idle *time.Timer) {
 	ping := time.NewTicker(socketPing)
 	defer ping.Stop()
 	for {
 		select {
-		case <-detached.Done():
+		case <-ctx.Done():
 			return
 		case <-ping.C:
-			if bounded(detached, socketWrite, conn.Ping) == nil {
+			if bounded(ctx, socketWrite, conn.Ping) == nil {
 				idle.Reset(socketIdle)
-			}
-		case e, ok := <-events.Events():
-			if !ok {
-				_ = conn.Close(websocket.StatusPolicyViolation, "too slow")
-				return
-			}
-			frame, err := json.Marshal(struct {
-				Type string `json:"type"`
-				Data any    `json:"data"`
-			}{e.Type, e.Data})
-			if err != nil {
-				a.cfg.Logger.ErrorContext(ctx, "event not encoded", "event_type", e.Type, "error", err.Error())
-				continue
-			}
-			err = bounded(detached, socketWrite, func(ctx context.Context) error {
-				return conn.Write(ctx, websocket.MessageText, frame)
-			})
-			if err != nil {
-				return
 			}
 		}
 	}

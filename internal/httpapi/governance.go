@@ -1,0 +1,125 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"dixie/fleet"
+)
+
+// resourceFleet is the one kind of resource that admission is about.
+const resourceFleet = "fleet_task"
+
+const longestDescription = 10_000
+
+type budget struct {
+	Limit     int64 `json:"limit"`
+	Spent     int64 `json:"spent"`
+	Remaining int64 `json:"remaining"`
+}
+
+func budgetOf(d fleet.Decision) budget {
+	return budget{d.BudgetLimit, d.BudgetSpent, d.BudgetRemaining}
+}
+
+type admissionDecision struct {
+	Decision      string `json:"decision"`
+	DenialReason  string `json:"denial_reason,omitempty"`
+	Tier          string `json:"tier"`
+	Active        int    `json:"active"`
+	Limit         int    `json:"limit"`
+	Budget        budget `json:"budget"`
+	EstimatedCost int64  `json:"estimated_cost"`
+}
+
+// postAdmission is what a spawn would be told now. Nothing is reserved, and a denial is a 200.
+func (a *API) postAdmission(w http.ResponseWriter, r *http.Request) error {
+	operator, err := callerWallet(r)
+	if err != nil {
+		return err
+	}
+	var body struct {
+		ResourceType *string `json:"resource_type"`
+		TaskType     *string `json:"taskType"`
+		Description  string  `json:"description"`
+	}
+	if err := decodeOptionalJSON(r, &body); err != nil {
+		return err
+	}
+	request := fleet.Request{
+		Operator: operator, Tier: exchangeFrom(r.Context()).tier.Tier.String(), TaskType: "feature",
+		DescriptionLength: utf8.RuneCountInString(body.Description),
+	}
+	switch {
+	case body.ResourceType != nil && *body.ResourceType != resourceFleet:
+		return invalid("resource_type must be %q", resourceFleet)
+	case request.DescriptionLength > longestDescription:
+		return invalid("description must have at most %d characters", longestDescription)
+	case body.TaskType != nil:
+		request.TaskType = *body.TaskType
+	}
+	d, err := a.cfg.Fleet.Preview(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	answer := admissionDecision{
+		Decision: "admit", Tier: d.Tier, Active: d.Active, Limit: d.Limit, Budget: budgetOf(d), EstimatedCost: d.CostMicroUSD,
+	}
+	if !d.Admit {
+		answer.Decision, answer.DenialReason = "deny", d.Reason
+	}
+	return a.writeJSON(w, http.StatusOK, answer)
+}
+
+type governorHealth struct {
+	Status     string `json:"status"`
+	TotalItems int    `json:"totalItems"`
+	StaleItems int    `json:"staleItems"`
+	Version    int    `json:"version"`
+}
+
+type invariant struct {
+	ID        string    `json:"invariant_id"`
+	Satisfied bool      `json:"satisfied"`
+	Detail    string    `json:"detail"`
+	CheckedAt timestamp `json:"checked_at"`
+}
+
+type governor struct {
+	ResourceType string         `json:"resourceType"`
+	Health       governorHealth `json:"health"`
+	Invariants   []invariant    `json:"invariants"`
+}
+
+const fleetGovernor = "fleet-governor"
+
+// getGovernanceHealth shows what is governed and whether its rules hold now.
+func (a *API) getGovernanceHealth(w http.ResponseWriter, r *http.Request) error {
+	h, err := a.cfg.Fleet.Health(r.Context())
+	if err != nil {
+		return err
+	}
+	status, degraded := statusHealthy, 0
+	if h.OverLimit > 0 {
+		status, degraded = statusDegraded, 1
+	}
+	now := timestamp(time.Now())
+	return a.writeJSON(w, http.StatusOK, struct {
+		Governors         []governor `json:"governors"`
+		TotalResources    int        `json:"totalResources"`
+		DegradedResources int        `json:"degradedResources"`
+		Timestamp         timestamp  `json:"timestamp"`
+	}{
+		Governors: []governor{{
+			ResourceType: fleetGovernor,
+			Health:       governorHealth{Status: status, TotalItems: h.Total},
+			Invariants: []invariant{{
+				ID: "INV-014", Satisfied: h.OverLimit == 0, CheckedAt: now,
+				Detail: strconv.Itoa(h.OverLimit) + " operators have more active tasks than their tier allows",
+			}},
+		}},
+		TotalResources: 1, DegradedResources: degraded, Timestamp: now,
+	})
+}
