@@ -1,0 +1,226 @@
+package reputation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// DefaultCommitTimeout is the default of [Config].CommitTimeout.
+const DefaultCommitTimeout = 10 * time.Second
+
+// Config describes a [Service]. The zero value is usable.
+type Config struct {
+	// CommitTimeout bounds one step of the store that records a batch. It goes on
+	// when a caller gives up, because others are in the same batch. 0 or less:
+	// [DefaultCommitTimeout].
+	CommitTimeout time.Duration
+	// Logger receives failures of the store. Nil: discarded.
+	Logger *slog.Logger
+}
+
+// Service records events and answers questions about agents. It is safe for
+// concurrent use and has a goroutine only while events are being recorded, which
+// [Service.Close] waits for.
+//
+// Its methods return errors that wrap [ErrStoreUnavailable] when the store fails
+// or a deadline passes, and context.Canceled when the caller gave up.
+type Service struct {
+	store     Store
+	scores    *scoreCache
+	committer *committer
+}
+
+// NewService returns a service on the store, which the caller keeps owning.
+func NewService(store Store, cfg Config) *Service {
+	if cfg.CommitTimeout <= 0 {
+		cfg.CommitTimeout = DefaultCommitTimeout
+	}
+
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+
+	scores := newScoreCache()
+
+	return &Service{
+		store:  store,
+		scores: scores,
+		committer: &committer{
+			store: store, timeout: cfg.CommitTimeout, logger: cfg.Logger, settled: scores.drop,
+		},
+	}
+}
+
+// Close refuses further recordings and waits until those that were accepted are
+// settled, so that the store may be closed. When ctx ends first, the error wraps its
+// cause. Reading goes on. It may be called more than once.
+func (s *Service) Close(ctx context.Context) error {
+	if err := s.committer.close(ctx); err != nil {
+		return fmt.Errorf("close reputation: %w", err)
+	}
+
+	return nil
+}
+
+// Recorded is the outcome of [Service.Record].
+type Recorded struct {
+	// View is the agent after the event; for a duplicate, as it is now.
+	View
+
+	// EventID is the id under which the event is kept, in lower case.
+	EventID string
+	// Duplicate says that the event had been recorded before and that nothing was
+	// counted again.
+	Duplicate bool
+}
+
+// Record keeps an event and returns what it made of the agent. It returns only
+// when the store has committed. Events of one agent that are recorded one after the
+// other are applied in that order.
+//
+// Recording the same ID again with the same content changes nothing and answers a
+// duplicate; with other content, or for another agent, the error is
+// [ErrEventConflict]. An event that breaks a rule is [ErrInvalidEvent] with a
+// *[FieldError]. After any other error the event may or may not have been recorded,
+// and repeating the call with the same ID is safe.
+func (s *Service) Record(ctx context.Context, e Event) (Recorded, error) {
+	if e.ID == "" {
+		id, err := uuid.NewRandom()
+		if err != nil {
+			return Recorded{}, fmt.Errorf("make an event id: %w", err)
+		}
+
+		e.ID = id.String()
+	}
+
+	entry, err := NewEntry(e, time.Now())
+	if err != nil {
+		return Recorded{}, err
+	}
+
+	outcome, err := s.committer.record(ctx, entry)
+	if err != nil {
+		return Recorded{}, storeError("record an event", err)
+	}
+
+	return Recorded{
+		View:      NewView(outcome.Aggregate, time.Now()),
+		EventID:   entry.Event.ID,
+		Duplicate: outcome.Duplicate,
+	}, nil
+}
+
+// Get returns what is known of an agent, or [ErrNotFound] if nothing was ever
+// recorded for it, which includes texts that cannot be the id of an agent.
+func (s *Service) Get(ctx context.Context, agentID string) (View, error) {
+	a, err := s.get(ctx, agentID)
+	if err != nil {
+		return View{}, err
+	}
+
+	return NewView(a, time.Now()), nil
+}
+
+// Cohorts returns the agent's cohorts, never nil, and their weighted mean, which is
+// nil if there are none; or [ErrNotFound].
+func (s *Service) Cohorts(ctx context.Context, agentID string) ([]Cohort, *float64, error) {
+	view, err := s.Get(ctx, agentID)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	return view.Cohorts, CrossModelScore(view.Cohorts), nil
+}
+
+// Score returns the blended score, nil for an agent that is cold or not known. It
+// may be up to [ScoreTTL] old, but includes what this service has recorded: for
+// deciding quickly and often. Up to [ScoreCacheSize] answers are kept.
+func (s *Service) Score(ctx context.Context, agentID string) (*float64, error) {
+	if !ValidAgentID(agentID) {
+		return nil, nil //nolint:nilnil // An agent that cannot exist has no score; that is the answer.
+	}
+
+	score, hit, ticket := s.scores.get(agentID)
+	if hit {
+		return score, nil
+	}
+
+	a, err := s.get(ctx, agentID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+
+	s.scores.put(agentID, ticket, a.BlendedScore)
+
+	return copied(a.BlendedScore), nil
+}
+
+// Population describes all agents together.
+type Population struct {
+	// Mean and Variance are those of the moving averages, one value an agent. The
+	// mean of nobody is [NeutralPrior].
+	Mean, Variance float64
+	// Size is the number of agents with a score, StoreCount that of all agents.
+	Size, StoreCount int
+}
+
+// Population returns the statistics of all agents. Its two counts are read one
+// after the other; an agent that appears in between is in StoreCount alone.
+func (s *Service) Population(ctx context.Context) (Population, error) {
+	moments, err := s.store.Population(ctx)
+	if err != nil {
+		return Population{}, storeError("read the population", err)
+	}
+
+	count, err := s.Count(ctx)
+	if err != nil {
+		return Population{}, err
+	}
+
+	return Population{
+		Mean:       PriorFor(nil, moments),
+		Variance:   moments.Variance(),
+		Size:       moments.Count,
+		StoreCount: count,
+	}, nil
+}
+
+// Count returns the number of agents for which anything was recorded.
+func (s *Service) Count(ctx context.Context) (int, error) {
+	count, err := s.store.Count(ctx)
+	if err != nil {
+		return 0, storeError("count the agents", err)
+	}
+
+	return count, nil
+}
+
+func (s *Service) get(ctx context.Context, agentID string) (Aggregate, error) {
+	if !ValidAgentID(agentID) {
+		return Aggregate{}, ErrNotFound
+	}
+
+	a, err := s.store.Get(ctx, agentID)
+	if err != nil {
+		return Aggregate{}, storeError("read an agent", err)
+	}
+
+	return a, nil
+}
+
+// storeError sorts the errors of a store into those that the package names. A
+// caller that gave up is no failure of the store; a deadline that passed is.
+func storeError(doing string, err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrEventConflict), errors.Is(err, ErrStoreUnavailable),
+		errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", doing, err)
+	default:
+		return fmt.Errorf("%s: %w: %w", doing, ErrStoreUnavailable, err)
+	}
+}
