@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,13 +15,15 @@ import (
 	"dixie/finn/localfinn"
 	"dixie/fleet"
 	"dixie/fleet/finnrunner"
-	"dixie/fleet/memory"
+	fleetmemory "dixie/fleet/memory"
 	"dixie/governance"
 	"dixie/internal/admission"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
 	"dixie/internal/httpapi"
 	"dixie/internal/ratelimit"
+	"dixie/reputation"
+	reputationmemory "dixie/reputation/memory"
 )
 
 // Version is the version of the module and of the service.
@@ -127,29 +130,28 @@ func (s *settings) warnDefault(text string) {
 
 // stores fills in or asks for what must outlive the process outside of development and test.
 func (s *settings) stores() []error {
-	var problems []error
-	relaxed := s.environment.relaxed()
-	if s.chat.Sessions == nil {
-		if relaxed {
-			s.chat.Sessions = chat.NewMemorySessions(0)
-			s.warnDefault("chat sessions in memory")
-		} else {
-			problems = append(problems, s.missing("a session store", "WithChat"))
-		}
-	} else if isEphemeral(s.chat.Sessions) && !relaxed {
-		problems = append(problems, fmt.Errorf("WithChat: a session store in memory is not allowed in %s", s.environment))
+	return slices.DeleteFunc([]error{
+		fillStore(s, &s.chat.Sessions, "chat sessions", "WithChat", func() SessionStore { return chat.NewMemorySessions(0) }),
+		fillStore(s, &s.fleet.Store, "fleet tasks", "WithFleet", func() fleet.Store { return fleetmemory.New(fleetmemory.Config{}) }),
+		fillStore(s, &s.reputation.Store, "reputation", "WithReputation", func() reputation.Store { return reputationmemory.New(0) }),
+	}, func(err error) bool { return err == nil })
+}
+
+// fillStore puts a store in memory where none is given, if the environment allows that. Elsewhere a
+// store is required, and one that forgets everything when the process ends is refused.
+func fillStore[S comparable](s *settings, store *S, holds, option string, inMemory func() S) error {
+	var none S
+	switch {
+	case *store == none && s.environment.relaxed():
+		*store = inMemory()
+		s.warnDefault(holds + " in memory")
+	case *store == none:
+		return s.missing("a store for "+holds, option)
+	case isEphemeral(*store) && !s.environment.relaxed():
+		return fmt.Errorf("%s: a store for %s in memory is not allowed in %s: it forgets everything when the process ends",
+			option, holds, s.environment)
 	}
-	if s.fleet.Store == nil {
-		if relaxed {
-			s.fleet.Store = memory.New(memory.Config{})
-			s.warnDefault("fleet tasks in memory")
-		} else {
-			problems = append(problems, s.missing("a fleet store", "WithFleet"))
-		}
-	} else if isEphemeral(s.fleet.Store) && !relaxed {
-		problems = append(problems, fmt.Errorf("WithFleet: a fleet store in memory is not allowed in %s", s.environment))
-	}
-	return problems
+	return nil
 }
 
 // isEphemeral says whether a store forgets everything when the process ends.
@@ -231,6 +233,10 @@ func (h *Handler) assemble(s *settings) error {
 	if cfg.Fleet, err = h.startFleet(s, client); err != nil {
 		return err
 	}
+	cfg.Reputation = reputation.NewService(s.reputation.Store, reputation.Config{
+		CommitTimeout: s.reputation.CommitTimeout, Logger: s.logger,
+	})
+	h.onShutdown("reputation", cfg.Reputation.Close)
 	h.api = httpapi.New(cfg)
 	h.onShutdown("requests", h.api.Drain)
 	return nil

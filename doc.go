@@ -1,7 +1,8 @@
 // Package dixie is a governed backend-for-frontend in front of Finn, an AI inference backend, as an
 // http.Handler: people sign in with their Ethereum wallet (EIP-4361) and get a token, chat through a
 // circuit breaker, with JSON, server-sent events or a WebSocket, and spawn tasks that agents do for them,
-// within the limits and budgets that governance sets.
+// within the limits and budgets that governance sets; what is observed of an agent's work becomes its
+// reputation.
 //
 //	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
 //	if err != nil {
@@ -15,7 +16,8 @@
 //
 //   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
 //   - governance holds the tiers, how a wallet's tier is found, and the policy that admits tasks;
-//   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner does the work.
+//   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner does the work;
+//   - reputation turns observations into scores, reputation/memory keeps them.
 //
 // Several Handlers may live in one process; they share nothing.
 package dixie

@@ -13,9 +13,7 @@ import (
 	"dixie/fleet"
 	"dixie/governance"
 	"dixie/internal/auth"
-	"dixie/internal/chat"
-	"dixie/internal/httpapi"
-	"dixie/internal/ratelimit"
+	"dixie/reputation"
 )
 
 // Environment is where a Handler runs. It decides how strict [New] is.
@@ -32,29 +30,6 @@ const (
 // relaxed says whether missing secrets, stores and backends are filled in.
 func (e Environment) relaxed() bool { return e == Development || e == Test }
 
-// Interfaces and values that options take. They are implemented by whoever shares state between
-// replicas; without one, the process keeps the state in memory, within stated bounds.
-type (
-	// NonceStore remembers the nonces of sign-ins; see [WithAuth].
-	NonceStore = auth.NonceStore
-	// TicketStore remembers WebSocket tickets; see [WithAuth].
-	TicketStore = auth.TicketStore
-	// Allowlist says who may come in; see [WithAllowlist].
-	Allowlist = auth.Allowlist
-	// AllowlistData is the content of an [Allowlist].
-	AllowlistData = auth.AllowlistData
-	// RateLimiter counts requests; see [WithRateLimit].
-	RateLimiter = ratelimit.Limiter
-	// SessionStore remembers who owns a chat session; see [WithChat].
-	SessionStore = chat.SessionStore
-	// TurnLock keeps the turns of one session in line; see [WithChat].
-	TurnLock = chat.TurnLock
-	// Interaction is a finished chat turn; see [WithChat].
-	Interaction = chat.Interaction
-	// Dependency is something whose state the health report shows; see [WithDependency].
-	Dependency = httpapi.Dependency
-)
-
 // Option configures a [Handler]. Options are applied in order; a later one replaces an earlier one of
 // its area. What is wrong with any of them is reported by [New], all at once.
 type Option func(*settings) error
@@ -69,6 +44,7 @@ type settings struct {
 	rate         RateLimitConfig
 	governance   GovernanceConfig
 	fleet        FleetConfig
+	reputation   ReputationConfig
 	chat         ChatConfig
 	dependencies []Dependency
 	payment      func(http.Handler) http.Handler
@@ -255,6 +231,27 @@ type FleetConfig struct {
 func WithFleet(c FleetConfig) Option {
 	return func(s *settings) error {
 		s.fleet = c
+		return nil
+	}
+}
+
+// ReputationConfig is about what is known of agents.
+type ReputationConfig struct {
+	// Store keeps events and scores. nil keeps 250,000 events in memory, which is refused outside of
+	// development and test. One that is given is closed by the caller, after the Handler.
+	Store reputation.Store
+	// CommitTimeout bounds one step of the store, in which concurrent recordings are kept together; 0 is
+	// [reputation.DefaultCommitTimeout].
+	CommitTimeout time.Duration
+}
+
+// WithReputation configures reputation.
+func WithReputation(c ReputationConfig) Option {
+	return func(s *settings) error {
+		if c.CommitTimeout < 0 {
+			return errors.New("WithReputation: CommitTimeout is negative")
+		}
+		s.reputation = c
 		return nil
 	}
 }

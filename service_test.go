@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,12 +23,24 @@ import (
 	"dixie/internal/wallet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// description is what every answer in this package's tests is checked against, and what they must cover.
+//
+//nolint:gochecknoglobals // It knows at the end of the run what all tests have seen.
+var description = sync.OnceValues(func() (*apitest.Spec, error) { return apitest.Load(dixie.OpenAPI()) })
 
-// describe loads the description that every answer is checked against.
+func TestMain(m *testing.M) {
+	spec, err := description()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:forbidigo // A TestMain is a main function.
+	}
+	goleak.VerifyTestMain(spec.Covering(m))
+}
+
+// describe returns the description that every answer is checked against.
 func describe(tb testing.TB) *apitest.Spec {
 	tb.Helper()
-	spec, err := apitest.Load(dixie.OpenAPI())
+	spec, err := description()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"moon", "5 bytes", "http://a/b", "WithFinn", "-2", "path is empty", "session store"} {
+	for _, part := range []string{"moon", "5 bytes", "http://a/b", "WithFinn", "-2", "path is empty", "chat sessions", "fleet tasks", "store for reputation"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in %v", part, err)
 		}
@@ -36,7 +36,7 @@ func TestProductionIsTheDefaultAndStrict(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"token secret", "origin", "allowlist", "Finn", "session store"} {
+	for _, part := range []string{"token secret", "origin", "allowlist", "Finn", "chat sessions", "fleet tasks", "store for reputation"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in %v", part, err)
 		}

@@ -64,7 +64,8 @@ func TestEventsArriveAsTheyCome(t *testing.T) {
 func (s *service) dial(token, session string) *websocket.Conn {
 	s.t.Helper()
 	ticket, _ := s.do(http.MethodPost, "/api/ws/ticket", token, "").field("ticket").(string)
-	conn, _, err := websocket.Dial(s.t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/ws/chat/"+session+"?ticket="+ticket, nil)
+	conn, _, err := websocket.Dial(s.t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/ws/chat/"+session+"?ticket="+ticket,
+		&websocket.DialOptions{HTTPClient: s.client})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -172,6 +172,8 @@ Try, in another terminal:
   curl -s %[2]s/api/fleet/spawn -H "Authorization: Bearer $TOKEN" -d '{"description":"Fix the flaky test","taskType":"bug_fix","repository":"acme/app"}'
   curl -s %[2]s/api/fleet/status -H "Authorization: Bearer $TOKEN"
   curl -s %[2]s/api/governance/admission -H "Authorization: Bearer $TOKEN" -d '{}'
+  curl -s %[2]s/api/reputation/oracle-001/events -H "Authorization: Bearer $TOKEN" -d '{"type":"quality_signal","score":0.8}'
+  curl -s %[2]s/api/reputation/oracle-001 -H "Authorization: Bearer $TOKEN"
   curl -s %[2]s/api/health
 
 Stop with Ctrl-C.

@@ -32,6 +32,7 @@ import (
 	"dixie/internal/chat"
 	"dixie/internal/ratelimit"
 	"dixie/internal/wallet"
+	"dixie/reputation"
 )
 
 // ProtocolVersion is sent as X-Protocol-Version on every response.
@@ -95,6 +96,7 @@ type Config struct {
 	Chat           *chat.Service
 	Finn           *finn.Client
 	Fleet          *fleet.Service
+	Reputation     *reputation.Service
 	// Dependencies are checked for /api/health and /readyz; may be empty.
 	Dependencies []Dependency
 	// Payment stands between the allowlist and the tier; nil passes everything.

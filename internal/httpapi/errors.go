@@ -82,7 +82,7 @@ func toAPIError(err error) *apiError {
 		}
 		return known
 	}
-	for _, mapping := range []func(error) *apiError{fromAuth, fromFinn, fromChat, fromFleet, fromContext} {
+	for _, mapping := range []func(error) *apiError{fromAuth, fromFinn, fromChat, fromFleet, fromReputation, fromContext} {
 		if e := mapping(err); e != nil {
 			return e.because(err)
 		}

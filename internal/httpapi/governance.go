@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"dixie/fleet"
@@ -71,55 +69,4 @@ func (a *API) postAdmission(w http.ResponseWriter, r *http.Request) error {
 		answer.Decision, answer.DenialReason = "deny", d.Reason
 	}
 	return a.writeJSON(w, http.StatusOK, answer)
-}
-
-type governorHealth struct {
-	Status     string `json:"status"`
-	TotalItems int    `json:"totalItems"`
-	StaleItems int    `json:"staleItems"`
-	Version    int    `json:"version"`
-}
-
-type invariant struct {
-	ID        string    `json:"invariant_id"`
-	Satisfied bool      `json:"satisfied"`
-	Detail    string    `json:"detail"`
-	CheckedAt timestamp `json:"checked_at"`
-}
-
-type governor struct {
-	ResourceType string         `json:"resourceType"`
-	Health       governorHealth `json:"health"`
-	Invariants   []invariant    `json:"invariants"`
-}
-
-const fleetGovernor = "fleet-governor"
-
-// getGovernanceHealth shows what is governed and whether its rules hold now.
-func (a *API) getGovernanceHealth(w http.ResponseWriter, r *http.Request) error {
-	h, err := a.cfg.Fleet.Health(r.Context())
-	if err != nil {
-		return err
-	}
-	status, degraded := statusHealthy, 0
-	if h.OverLimit > 0 {
-		status, degraded = statusDegraded, 1
-	}
-	now := timestamp(time.Now())
-	return a.writeJSON(w, http.StatusOK, struct {
-		Governors         []governor `json:"governors"`
-		TotalResources    int        `json:"totalResources"`
-		DegradedResources int        `json:"degradedResources"`
-		Timestamp         timestamp  `json:"timestamp"`
-	}{
-		Governors: []governor{{
-			ResourceType: fleetGovernor,
-			Health:       governorHealth{Status: status, TotalItems: h.Total},
-			Invariants: []invariant{{
-				ID: "INV-014", Satisfied: h.OverLimit == 0, CheckedAt: now,
-				Detail: strconv.Itoa(h.OverLimit) + " operators have more active tasks than their tier allows",
-			}},
-		}},
-		TotalResources: 1, DegradedResources: degraded, Timestamp: now,
-	})
 }

@@ -31,7 +31,11 @@ type healthReport struct {
 		LoaFinn serviceHealth `json:"loa_finn"`
 	} `json:"services"`
 	Infrastructure map[string]serviceHealth `json:"infrastructure,omitempty"`
-	Governance     struct {
+	Reputation     struct {
+		Initialized    bool `json:"initialized"`
+		AggregateCount int  `json:"aggregate_count"`
+	} `json:"reputation_service"`
+	Governance struct {
 		GovernorCount int      `json:"governor_count"`
 		ResourceTypes []string `json:"resource_types"`
 		Health        string   `json:"health"`
@@ -53,12 +57,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 			report.Status = statusDegraded
 		}
 	}
-	report.Governance.GovernorCount = 1
-	report.Governance.ResourceTypes = []string{fleetGovernor}
-	report.Governance.Health = statusHealthy
-	if h, err := a.cfg.Fleet.Health(r.Context()); err != nil || h.OverLimit > 0 {
-		report.Governance.Health = statusDegraded
-	}
+	a.reportGovernors(r.Context(), &report)
 	finn := a.cfg.Finn.Health(r.Context())
 	latency := finn.Latency.Milliseconds()
 	report.Services.LoaFinn = serviceHealth{
@@ -71,6 +70,21 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 		report.Status = statusUnhealthy
 	}
 	return a.writeJSON(w, http.StatusOK, report)
+}
+
+// reportGovernors sums the governed resources up.
+func (a *API) reportGovernors(ctx context.Context, report *healthReport) {
+	report.Governance.Health = statusHealthy
+	for _, g := range a.askGovernors(ctx) {
+		report.Governance.GovernorCount++
+		report.Governance.ResourceTypes = append(report.Governance.ResourceTypes, g.ResourceType)
+		if g.Health == nil || g.Health.Status != statusHealthy {
+			report.Governance.Health = statusDegraded
+		}
+		if g.ResourceType == reputationGovernor && g.Health != nil {
+			report.Reputation.Initialized, report.Reputation.AggregateCount = true, g.Health.TotalItems
+		}
+	}
 }
 
 // checkDependencies asks all of them at once.

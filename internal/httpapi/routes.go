@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dixie/governance"
 )
 
 // handlerFunc answers a request or says why it could not; what it returns becomes the error body.
@@ -49,6 +51,12 @@ func (a *API) registerRoutes() {
 	})
 	a.route("/api/fleet/tasks/{taskId}/stop", methods{http.MethodPost: a.onTask(a.postStop)})
 	a.route("/api/fleet/tasks/{taskId}/logs", methods{http.MethodGet: a.onTask(a.getTaskLogs)})
+
+	a.route("/api/reputation/query", methods{http.MethodGet: a.queryReputation})
+	a.route("/api/reputation/population", methods{http.MethodGet: a.requireAdmin(a.getReputationPopulation)})
+	a.route("/api/reputation/{nftId}", methods{http.MethodGet: requireTier(governance.Builder, a.getReputation)})
+	a.route("/api/reputation/{nftId}/cohorts", methods{http.MethodGet: requireTier(governance.Builder, a.getReputationCohorts)})
+	a.route("/api/reputation/{nftId}/events", methods{http.MethodPost: a.postReputationEvent})
 
 	a.mux.Handle("/", a.handle(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
 }

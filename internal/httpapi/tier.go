@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"net/http"
+
+	"dixie/governance"
 )
 
 // resolveTier finds the caller's conviction tier and names it in the headers, before the handler runs,
@@ -16,4 +18,36 @@ func (a *API) resolveTier(next http.Handler) http.Handler {
 		h["X-Model-Pool"] = []string{x.tier.Tier.ModelPool()}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// requireTier opens a route to wallets of that tier or above.
+func requireTier(required governance.Tier, next handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := callerWallet(r); err != nil {
+			return err
+		}
+		if actual := exchangeFrom(r.Context()).tier.Tier; actual < required {
+			return tierTooLow(actual, required)
+		}
+		return next(w, r)
+	}
+}
+
+type evaluationGap struct {
+	TrustScore *float64 `json:"trust_score_gap,omitempty"`
+	State      *int     `json:"reputation_state_gap,omitempty"`
+}
+
+// tierTooLow tells the caller how far away the tier is.
+func tierTooLow(actual, required governance.Tier) *apiError {
+	gap := governance.TierGap(actual, required)
+	return &apiError{
+		Status: http.StatusForbidden, Code: "forbidden", Message: "This needs the tier " + required.String() + " or above",
+		Extra: struct {
+			Actual   string        `json:"actual_tier"`
+			Required string        `json:"required_tier"`
+			Codes    []string      `json:"denial_codes"`
+			Gap      evaluationGap `json:"evaluation_gap"`
+		}{actual.String(), required.String(), gap.Codes, evaluationGap{gap.TrustScoreGap, gap.StateGap}},
+	}
 }
