@@ -18,7 +18,7 @@ type Cost struct {
 
 const (
 	baseCost      = 1.0
-	lowestCost    = 0.1
+	lowestCost    = 0.1 // The floor of INV-023: no task is free.
 	microPerUnit  = 10_000
 	noReputation  = 1.0
 	highestFactor = 1.5
@@ -39,6 +39,14 @@ func Utilization(active, total int) Share {
 		return Share{Known: true}
 	}
 	return Share{Known: true, Value: min(1, max(0, float64(active)/float64(total)))}
+}
+
+// text is the share for people.
+func (s Share) text() string {
+	if !s.Known {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.1f%% used", s.Value*100)
 }
 
 // multiplier makes work dearer in a busy fleet. A share that is not known changes nothing.
@@ -91,8 +99,8 @@ func SpawnCost(taskType string, descriptionLength int, share Share) Cost {
 	raw := round(c.Base * c.Utilization * c.Reputation * c.Complexity)
 	c.Final = max(lowestCost, raw)
 	c.Breakdown = fmt.Sprintf(
-		"base=%g | utilization=%gx (%.1f%% used) | reputation=%.3fx | complexity=%gx (%s, %d chars) | raw=%.4f | floor=%g | final=%.4f",
-		c.Base, c.Utilization, share.Value*100, c.Reputation, c.Complexity, taskType, descriptionLength, raw, lowestCost, c.Final)
+		"base=%g | utilization=%gx (%s) | reputation=%.3fx | complexity=%gx (%s, %d chars) | raw=%.4f | floor=%g | final=%.4f",
+		c.Base, c.Utilization, share.text(), c.Reputation, c.Complexity, taskType, descriptionLength, raw, lowestCost, c.Final)
 	return c
 }
 

@@ -1,6 +1,7 @@
 package governance_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -8,35 +9,6 @@ import (
 
 	"dixie/governance"
 )
-
-func TestSpawnCost(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		taskType string
-		length   int
-		share    governance.Share
-		units    float64
-		micro    int64
-	}{
-		{"bug_fix", 18, governance.Share{}, 0.8, 8000},
-		{"bug_fix", 18, governance.Utilization(1, 2), 0.8, 8000},
-		{"feature", 2000, governance.Utilization(96, 100), 4.2, 42000},
-		{"docs", 500, governance.Utilization(0, 0), 0.49, 4900},
-		{"docs", 501, governance.Utilization(0, 10), 0.63, 6300},
-		{"feature", 10, governance.Utilization(0, 0), 0.7, 7000},
-		{"review", 10, governance.Utilization(85, 100), 0.9, 9000},
-		{"feature", 20000, governance.Utilization(1, 1), 4.2, 42000},
-	} {
-		got := governance.SpawnCost(tc.taskType, tc.length, tc.share)
-		if got.Final != tc.units || got.MicroUSD() != tc.micro {
-			t.Errorf("%+v: %v units, %d micro-USD", tc, got.Final, got.MicroUSD())
-		}
-	}
-	want := "base=1 | utilization=1x (50.0% used) | reputation=1.000x | complexity=0.8x (bug_fix, 18 chars) | raw=0.8000 | floor=0.1 | final=0.8000"
-	if diff := cmp.Diff(want, governance.SpawnCost("bug_fix", 18, governance.Utilization(1, 2)).Breakdown); diff != "" {
-		t.Error(diff)
-	}
-}
 
 func newPolicy(tb testing.TB, budget int64) *governance.Policy {
 	tb.Helper()
@@ -72,8 +44,144 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%+v: %+v", tc, d)
 		}
 	}
-	if _, err := governance.NewPolicy(governance.PolicyConfig{BudgetMicroUSD: -1}); err == nil {
-		t.Error("a negative budget was accepted")
+}
+
+func TestDecisionShowsWhatWasCounted(t *testing.T) {
+	t.Parallel()
+	got := newPolicy(t, 10_000).Decide(
+		governance.Request{Tier: governance.Architect, TaskType: "docs", DescriptionLength: 500},
+		governance.Snapshot{Active: 2, SpentMicroUSD: 4000},
+	)
+	want := governance.Decision{
+		Admit: true, WitnessCount: 3, Tier: governance.Architect, Active: 2, Limit: 3,
+		Budget:       governance.Budget{Limit: 10_000, Spent: 4000, Remaining: 6000},
+		Cost:         governance.SpawnCost("docs", 500, governance.Utilization(0, 0)),
+		CostMicroUSD: 4900,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+}
+
+func TestBudgetIsNeverBelowZero(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		limit, spent int64
+		want         governance.Budget
+	}{
+		{0, 0, governance.Budget{}},
+		{1000, 1000, governance.Budget{Limit: 1000, Spent: 1000}},
+		{1000, 2500, governance.Budget{Limit: 1000, Spent: 2500}}, // The limit was lowered.
+		{1000, math.MaxInt64, governance.Budget{Limit: 1000, Spent: math.MaxInt64}},
+		{math.MaxInt64, math.MinInt64, governance.Budget{Limit: math.MaxInt64, Remaining: math.MaxInt64}},
+	} {
+		got := newPolicy(t, tc.limit).Decide(governance.Request{}, governance.Snapshot{SpentMicroUSD: tc.spent})
+		if diff := cmp.Diff(tc.want, got.Budget); diff != "" {
+			t.Errorf("%d of %d spent (-want +got):\n%s", tc.spent, tc.limit, diff)
+		}
+	}
+}
+
+// TestADayInAnIdleFleet spends the default budget on features that end before the next one begins.
+func TestADayInAnIdleFleet(t *testing.T) {
+	t.Parallel()
+	p, s, spawns := newPolicy(t, 100_000), governance.Snapshot{}, 0
+	for {
+		d := p.Decide(governance.Request{Tier: governance.Builder, TaskType: "feature"}, s)
+		if !d.Admit {
+			if d.Reason != governance.BudgetExceeded {
+				t.Errorf("denied for %q", d.Reason)
+			}
+			break
+		}
+		spawns++
+		s.SpentMicroUSD += d.CostMicroUSD
+		s.RecentTotal++
+	}
+	if spawns != 14 {
+		t.Errorf("%d spawns in a day, want 14", spawns)
+	}
+}
+
+// deny is a witness that denies everything, for the reason that it is.
+type deny governance.DenialReason
+
+func (deny) Name() string { return "deny" }
+
+func (d deny) Judge(governance.Case) governance.Verdict {
+	return governance.Verdict{Reason: governance.DenialReason(d)}
+}
+
+// see is a witness that admits everything and remembers what it was asked.
+type see struct{ cases *[]governance.Case }
+
+func (see) Name() string { return "see" }
+
+func (s see) Judge(c governance.Case) governance.Verdict {
+	*s.cases = append(*s.cases, c)
+	return governance.Verdict{Admit: true, Reason: "none, it admits"}
+}
+
+func TestWitnesses(t *testing.T) {
+	t.Parallel()
+	standard := []governance.Witness{governance.TierWitness{}, governance.ConcurrencyWitness{}, governance.BudgetWitness{}}
+	var seen []governance.Case
+	for name, tc := range map[string]struct {
+		witnesses []governance.Witness
+		tier      governance.Tier
+		count     int
+		reason    governance.DenialReason
+	}{
+		"one more denies":              {append(standard[:3:3], deny("too_late")), governance.Builder, 4, "too_late"},
+		"the first denial counts":      {append(standard[:3:3], deny("too_late")), governance.Observer, 4, governance.TierNotPermitted},
+		"a reason that is not given":   {[]governance.Witness{deny("")}, governance.Builder, 1, "deny"},
+		"all are asked after a denial": {[]governance.Witness{deny("no"), see{&seen}}, governance.Builder, 2, "no"},
+		"an admission has no reason":   {[]governance.Witness{see{new([]governance.Case)}}, governance.Observer, 1, ""},
+		"an empty list is the default": {[]governance.Witness{}, governance.Observer, 3, governance.TierNotPermitted},
+	} {
+		p, err := governance.NewPolicy(governance.PolicyConfig{BudgetMicroUSD: 100_000, Witnesses: tc.witnesses})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		d := p.Decide(governance.Request{Operator: "w", Tier: tc.tier, TaskType: "docs"}, governance.Snapshot{Active: 0, SpentMicroUSD: 1})
+		if d.Reason != tc.reason || d.Admit != (tc.reason == "") || d.WitnessCount != tc.count {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	want := []governance.Case{{
+		Request:      governance.Request{Operator: "w", Tier: governance.Builder, TaskType: "docs"},
+		Snapshot:     governance.Snapshot{SpentMicroUSD: 1},
+		Budget:       governance.Budget{Limit: 100_000, Spent: 1, Remaining: 99_999},
+		CostMicroUSD: 4900,
+	}}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("what a witness is asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewPolicyRefuses(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]governance.PolicyConfig{
+		"a negative budget":     {BudgetMicroUSD: -1},
+		"a witness that is not": {Witnesses: []governance.Witness{governance.TierWitness{}, nil}},
+		"nothing but that":      {Witnesses: []governance.Witness{nil}},
+	} {
+		if _, err := governance.NewPolicy(cfg); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestPolicyKeepsItsWitnesses(t *testing.T) {
+	t.Parallel()
+	mine := []governance.Witness{deny("no")}
+	p, err := governance.NewPolicy(governance.PolicyConfig{Witnesses: mine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine[0] = see{new([]governance.Case)}
+	if p.Decide(governance.Request{}, governance.Snapshot{}).Admit {
+		t.Error("a change of the caller's slice reached the policy")
 	}
 }
 

@@ -2,6 +2,9 @@ package governance
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -31,14 +34,9 @@ type Resolution struct {
 
 // StakeSource tells how much a wallet has staked, in BGT. Implementations are safe for concurrent use.
 type StakeSource interface {
+	// Staked answers with a finite number that is not negative; any other number is no answer, like an
+	// error. It must return soon after ctx has ended.
 	Staked(ctx context.Context, walletAddress string) (float64, error)
-}
-
-// TierCache keeps resolutions. Implementations are safe for concurrent use. Its errors never fail a
-// resolution: a cache that is away is a cache that misses.
-type TierCache interface {
-	Get(ctx context.Context, walletAddress string) (Resolution, bool, error)
-	Put(ctx context.Context, walletAddress string, r Resolution, ttl time.Duration) error
 }
 
 const (
@@ -48,7 +46,6 @@ const (
 	failureTTL = 30 * time.Second
 	// lookupTimeout bounds one question to the source, whoever waits for it.
 	lookupTimeout = 5 * time.Second
-	cachedWallets = 10_000
 )
 
 // ResolverConfig says what a [Resolver] asks.
@@ -59,9 +56,9 @@ type ResolverConfig struct {
 	Cache TierCache
 	// Allowlisted says whether a wallet is on the allowlist; nil is nobody.
 	Allowlisted func(walletAddress string) bool
-	// Admins are wallets, in EIP-55 form, that are sovereign.
+	// Admins are wallets, in any case, that are sovereign.
 	Admins []string
-	// TTL is how long a resolution is used again; 0 is [DefaultTierTTL].
+	// TTL is how long a resolution is used again; 0 is [DefaultTierTTL], below it asks each time.
 	TTL time.Duration
 }
 
@@ -69,7 +66,7 @@ type ResolverConfig struct {
 // questions about one wallet ask the source once.
 type Resolver struct {
 	cfg    ResolverConfig
-	admins map[string]struct{}
+	admins map[string]struct{} // In lower case.
 	// failed remembers until when a source is not asked again for a wallet.
 	failed *lru.Cache[string, time.Time]
 	flight singleflight.Group
@@ -77,18 +74,21 @@ type Resolver struct {
 
 // NewResolver makes a resolver.
 func NewResolver(cfg ResolverConfig) *Resolver {
-	if cfg.TTL <= 0 {
-		cfg.TTL = DefaultTierTTL
-	}
-	if cfg.Cache == nil {
+	switch {
+	case cfg.TTL < 0:
+		cfg.Cache = noTierCache{}
+	case cfg.Cache == nil:
 		cfg.Cache = NewMemoryTierCache(0)
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultTierTTL
 	}
 	if cfg.Allowlisted == nil {
 		cfg.Allowlisted = func(string) bool { return false }
 	}
 	r := &Resolver{cfg: cfg, admins: map[string]struct{}{}, failed: newLRU[time.Time](cachedWallets)}
 	for _, a := range cfg.Admins {
-		r.admins[a] = struct{}{}
+		r.admins[strings.ToLower(a)] = struct{}{}
 	}
 	return r
 }
@@ -96,9 +96,6 @@ func NewResolver(cfg ResolverConfig) *Resolver {
 // Resolve finds the tier of a wallet in EIP-55 form. It never fails: what cannot be found out counts for
 // nothing. The empty wallet is an observer.
 func (r *Resolver) Resolve(ctx context.Context, walletAddress string) Resolution {
-	if walletAddress == "" {
-		return Resolution{Observer, FromDefault}
-	}
 	if res, ok := r.Cached(ctx, walletAddress); ok {
 		return res
 	}
@@ -106,11 +103,11 @@ func (r *Resolver) Resolve(ctx context.Context, walletAddress string) Resolution
 		// Others wait for this answer too, so the first caller's going away must not spoil it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
-		return r.resolve(ctx, walletAddress), nil
+		return r.contain(ctx, walletAddress)
 	})
 	select {
 	case result := <-found:
-		if res, ok := result.Val.(Resolution); ok {
+		if res, ok := result.Val.(Resolution); ok && result.Err == nil {
 			return res
 		}
 	case <-ctx.Done():
@@ -120,17 +117,48 @@ func (r *Resolver) Resolve(ctx context.Context, walletAddress string) Resolution
 
 // Cached answers without asking the source.
 func (r *Resolver) Cached(ctx context.Context, walletAddress string) (Resolution, bool) {
-	if _, ok := r.admins[walletAddress]; ok {
+	if walletAddress == "" {
+		return Resolution{Observer, FromDefault}, true
+	}
+	if r.isAdmin(walletAddress) {
 		return Resolution{Sovereign, FromAdmins}, true
 	}
 	res, ok, err := r.cfg.Cache.Get(ctx, walletAddress)
-	return res, ok && err == nil
+	if !ok || err != nil {
+		return Resolution{}, false
+	}
+	// What the allowlist gave ends with the listing, not with the cache.
+	if res.Source == FromAllowlist && !r.cfg.Allowlisted(walletAddress) {
+		return Resolution{}, false
+	}
+	return res, true
+}
+
+// isAdmin ignores case, which in an address is a checksum and no more.
+func (r *Resolver) isAdmin(walletAddress string) bool {
+	if len(r.admins) == 0 {
+		return false
+	}
+	_, ok := r.admins[strings.ToLower(walletAddress)]
+	return ok
+}
+
+// contain is resolve for the goroutine of the flight, on which a panic would end the process. The source
+// and the cache are the embedder's: if one panics, there is no answer, and none is asked for again at once.
+func (r *Resolver) contain(ctx context.Context, walletAddress string) (res Resolution, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.failed.Add(walletAddress, time.Now().Add(failureTTL))
+			err = fmt.Errorf("governance: panic while resolving a tier: %T", v)
+		}
+	}()
+	return r.resolve(ctx, walletAddress), nil
 }
 
 func (r *Resolver) resolve(ctx context.Context, walletAddress string) Resolution {
-	if until, _ := r.failed.Get(walletAddress); time.Now().After(until) && r.cfg.Stakes != nil {
+	if until, _ := r.failed.Get(walletAddress); !time.Now().Before(until) && r.cfg.Stakes != nil {
 		stake, err := r.cfg.Stakes.Staked(ctx, walletAddress)
-		if err == nil {
+		if err == nil && stake >= 0 && !math.IsInf(stake, 1) {
 			return r.remember(ctx, walletAddress, Resolution{TierForStake(stake), FromStake})
 		}
 		r.failed.Add(walletAddress, time.Now().Add(failureTTL))
@@ -152,45 +180,4 @@ func (r *Resolver) withoutStake(walletAddress string) Resolution {
 		return Resolution{Architect, FromAllowlist}
 	}
 	return Resolution{Observer, FromDefault}
-}
-
-// MemoryTierCache keeps resolutions in the process; the least recently used goes first.
-type MemoryTierCache struct {
-	entries *lru.Cache[string, timed]
-}
-
-type timed struct {
-	resolution Resolution
-	expires    time.Time
-}
-
-var _ TierCache = (*MemoryTierCache)(nil)
-
-// NewMemoryTierCache keeps at most wallets entries (zero: 10,000).
-func NewMemoryTierCache(wallets int) *MemoryTierCache {
-	if wallets <= 0 {
-		wallets = cachedWallets
-	}
-	return &MemoryTierCache{entries: newLRU[timed](wallets)}
-}
-
-// Get implements [TierCache].
-func (m *MemoryTierCache) Get(_ context.Context, walletAddress string) (Resolution, bool, error) {
-	e, ok := m.entries.Get(walletAddress)
-	return e.resolution, ok && time.Now().Before(e.expires), nil
-}
-
-// Put implements [TierCache].
-func (m *MemoryTierCache) Put(_ context.Context, walletAddress string, r Resolution, ttl time.Duration) error {
-	m.entries.Add(walletAddress, timed{r, time.Now().Add(ttl)})
-	return nil
-}
-
-// newLRU makes a cache of a size that is known to be above zero, the only thing that can be wrong.
-func newLRU[V any](size int) *lru.Cache[string, V] {
-	cache, err := lru.New[string, V](size)
-	if err != nil {
-		cache, _ = lru.New[string, V](cachedWallets)
-	}
-	return cache
 }

@@ -1,6 +1,3 @@
-// Package governance says what a wallet may do: its conviction tier, how the tier is found and how far
-// it is from the one that a route needs. Tiers are values without I/O; a [Resolver] is safe for
-// concurrent use.
 package governance
 
 import (
@@ -94,57 +91,16 @@ func ParseTier(name string) (Tier, error) {
 	return Observer, fmt.Errorf("%w: %q", ErrUnknownTier, name)
 }
 
-// TierForStake is the highest tier whose stake is reached. A stake that is no number reaches none.
+// TierForStake is the highest tier whose stake is reached. What is no finite number reaches none.
 func TierForStake(bgt float64) Tier {
 	tier := Observer
+	if math.IsInf(bgt, 0) {
+		return tier
+	}
 	for _, t := range tiers() {
 		if bgt >= t.MinStake() {
 			tier = t
 		}
 	}
 	return tier
-}
-
-// Gap is how far a tier is from another. Fields that are nil have no gap.
-type Gap struct {
-	// Codes says which gaps there are.
-	Codes []string
-	// TrustScoreGap is rounded to four decimals.
-	TrustScoreGap *float64
-	// StateGap counts the states in between.
-	StateGap *int
-}
-
-// The codes of a [Gap].
-const (
-	CodeTrustScore = "TRUST_SCORE_BELOW_THRESHOLD"
-	CodeTrustState = "TRUST_STATE_BELOW_THRESHOLD"
-)
-
-// TierGap measures how far actual is below required.
-func TierGap(actual, required Tier) Gap {
-	const decimals = 10_000
-	gap := Gap{Codes: []string{}}
-	if score := math.Round((required.TrustScore()-actual.TrustScore())*decimals) / decimals; score > 0 {
-		gap.TrustScoreGap = &score
-		gap.Codes = append(gap.Codes, CodeTrustScore)
-	}
-	if states := stateRank(required) - stateRank(actual); states > 0 {
-		gap.StateGap = &states
-		gap.Codes = append(gap.Codes, CodeTrustState)
-	}
-	return gap
-}
-
-func stateRank(t Tier) int {
-	switch t.State() {
-	case "warming":
-		return 1
-	case "established":
-		return 2 //nolint:mnd // States in their order.
-	case "authoritative":
-		return 3 //nolint:mnd // As above.
-	default:
-		return 0
-	}
 }
