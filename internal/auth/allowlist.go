@@ -75,14 +75,15 @@ type AccessPolicy struct {
 }
 
 const (
-	allowlistVersion   = 1
-	allowlistMaxBytes  = 1 << 20
+	allowlistVersion = 1
+	// allowlistMaxBytes is room for the most entries of either kind, at their longest.
+	allowlistMaxBytes  = 8 << 20
 	allowlistMaxPerSet = 20_000
 )
 
 var apiKeyShape = regexp.MustCompile(`^dxk_[A-Za-z0-9_-]{8,124}$`)
 
-// ParseAllowlist reads the file format: at most 1 MiB and 20,000 wallets and keys each. Wallets come
+// ParseAllowlist reads the file format: at most 8 MiB and 20,000 wallets and keys each. Wallets come
 // back checksummed, without repetition. An entry that is no address or key is an error, which names
 // its place and not its value.
 func ParseAllowlist(raw []byte) (AllowlistData, error) {
@@ -108,18 +109,28 @@ func ParseAllowlist(raw []byte) (AllowlistData, error) {
 	}
 	wallets, keys := data.Wallets, data.APIKeys
 	data.Wallets, data.APIKeys = []string{}, []string{}
+	seen := make(map[string]struct{}, len(wallets)+len(keys))
+	isNew := func(entry string) bool {
+		_, known := seen[entry]
+		seen[entry] = struct{}{}
+		return !known
+	}
 	for i, w := range wallets {
 		address, ok := wallet.Parse(w)
 		if !ok {
 			return AllowlistData{}, fmt.Errorf("allowlist: wallets[%d] is not an address", i)
 		}
-		data.Wallets = appendNew(data.Wallets, string(address))
+		if isNew(string(address)) {
+			data.Wallets = append(data.Wallets, string(address))
+		}
 	}
 	for i, k := range keys {
 		if !apiKeyShape.MatchString(k) {
 			return AllowlistData{}, fmt.Errorf("allowlist: apiKeys[%d] is not dxk_ and 8 to 124 characters", i)
 		}
-		data.APIKeys = appendNew(data.APIKeys, k)
+		if isNew(k) {
+			data.APIKeys = append(data.APIKeys, k)
+		}
 	}
 	return data, nil
 }
@@ -162,6 +173,8 @@ type MemoryAllowlist struct {
 	everyone bool
 	current  atomic.Pointer[snapshot]
 	mu       sync.Mutex // held while the list changes
+	// refresh is called before a change, to start from what others have made of the list; nil in plain memory.
+	refresh func() error
 	// save is called with the list to come before it counts; nil in plain memory.
 	save func(AllowlistData) error
 }
@@ -276,6 +289,11 @@ func (m *MemoryAllowlist) Close() error { return nil }
 func (m *MemoryAllowlist) change(edit func(*AllowlistData) error) (AllowlistData, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.refresh != nil {
+		if err := m.refresh(); err != nil {
+			return AllowlistData{}, err
+		}
+	}
 	data := m.current.Load().data.clone()
 	if err := edit(&data); err != nil {
 		return AllowlistData{}, err

@@ -47,7 +47,7 @@ func OpenAllowlistFile(path string, poll bool, log *slog.Logger) (*AllowlistFile
 	if err := f.reload(); err != nil {
 		return nil, fmt.Errorf("auth: %s: %w", path, err)
 	}
-	f.save = f.write
+	f.refresh, f.save = f.catchUp, f.write
 
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
@@ -93,43 +93,66 @@ func (f *AllowlistFile) follow(ctx context.Context, w *fsnotify.Watcher) {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	// The first look is for what changed before the watch began.
 	settle := time.NewTimer(watchDebounce)
-	settle.Stop()
 	defer settle.Stop()
+	pending := true
+	changed := func() {
+		// A folder in which something always happens must not put the look off for ever.
+		if !pending {
+			pending = true
+			settle.Reset(watchDebounce)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-events:
-			if filepath.Base(e.Name) == filepath.Base(f.path) {
-				settle.Reset(watchDebounce)
-			}
+		case <-events:
+			// Whatever its name: behind a symbolic link it is another file that changes.
+			changed()
 		case err := <-errs:
 			// Events may have been lost.
 			f.log.WarnContext(ctx, "allowlist watch", "error", err.Error())
-			settle.Reset(watchDebounce)
+			changed()
 		case <-settle.C:
-			f.refresh()
+			pending = false
+			f.look()
 		case <-tick:
-			f.refresh()
+			f.look()
 		}
 	}
 }
 
-func (f *AllowlistFile) refresh() {
+func (f *AllowlistFile) look() {
 	if err := f.reload(); err != nil {
 		f.log.Error("allowlist file not usable, the list in memory stays", "path", f.path, "error", err.Error())
 	}
 }
 
-// reload reads the file; bytes that were read or written last change nothing.
+var errGone = errors.New("the file has gone")
+
+// catchUp is what a change starts from: the file as it is now, with what others wrote since the last
+// look, or the list in memory when there is no file. The caller holds mu.
+func (f *AllowlistFile) catchUp() error {
+	if err := f.read(); err != nil && !errors.Is(err, errGone) {
+		return fmt.Errorf("auth: the allowlist cannot be changed while its file is not usable: %w", err)
+	}
+	return nil
+}
+
 func (f *AllowlistFile) reload() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.read()
+}
+
+// read takes the file over; bytes that were read or written last change nothing. The caller holds mu.
+func (f *AllowlistFile) read() error {
 	raw, err := readBounded(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if f.last != nil {
-			return errors.New("the file has gone")
+			return errGone
 		}
 		return nil
 	}

@@ -7,6 +7,8 @@ package auth
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"strings"
 )
 
 // Kind is the kind of credential that was verified.
@@ -57,6 +59,19 @@ func (i Identity) Owner() string {
 	case None:
 	}
 	return ""
+}
+
+// CheckAdminKey refuses admin keys that could never open anything: one that begins as an API key is looked
+// up on the allowlist, and white space at either end does not survive a header. Empty is no key, which
+// is allowed.
+func CheckAdminKey(key string) error {
+	switch {
+	case strings.HasPrefix(key, APIKeyPrefix):
+		return errors.New("auth: the admin key must not begin with " + APIKeyPrefix)
+	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return errors.New("auth: the admin key must be printable ASCII without spaces")
+	}
+	return nil
 }
 
 // ConstantTimeEqual compares two secrets in a time that tells neither content nor length.

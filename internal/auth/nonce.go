@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,20 +31,25 @@ type NonceStore interface {
 // MemoryNonces keeps nonces in the process. When it is full, the oldest unused nonce makes room: the
 // limit on nonces per address keeps one caller from driving out the others.
 type MemoryNonces struct {
-	mu      sync.Mutex
-	max     int
-	expires map[string]time.Time // GUARDED_BY(mu)
-	order   []string             // GUARDED_BY(mu); oldest first, with entries already taken
+	mu     sync.Mutex
+	max    int
+	unused map[string]*list.Element // GUARDED_BY(mu)
+	order  list.List                // GUARDED_BY(mu); of heldNonce, oldest first
 }
 
 var _ NonceStore = (*MemoryNonces)(nil)
+
+type heldNonce struct {
+	nonce   string
+	expires time.Time
+}
 
 // NewMemoryNonces keeps at most limit unused nonces (zero: [DefaultNonces]).
 func NewMemoryNonces(limit int) *MemoryNonces {
 	if limit <= 0 {
 		limit = DefaultNonces
 	}
-	return &MemoryNonces{max: limit, expires: make(map[string]time.Time)}
+	return &MemoryNonces{max: limit, unused: make(map[string]*list.Element)}
 }
 
 // Put implements [NonceStore].
@@ -51,17 +57,16 @@ func (m *MemoryNonces) Put(_ context.Context, nonce string, ttl time.Duration) e
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.order) > 0 {
-		oldest := m.order[0]
-		expires, unused := m.expires[oldest]
-		if unused && now.Before(expires) && len(m.order) < m.max {
+	m.drop(nonce)
+	// Every nonce lives equally long, so the oldest expires first.
+	for oldest := m.order.Front(); oldest != nil; oldest = m.order.Front() {
+		held, _ := oldest.Value.(heldNonce)
+		if now.Before(held.expires) && m.order.Len() < m.max {
 			break
 		}
-		delete(m.expires, oldest)
-		m.order = m.order[1:]
+		m.drop(held.nonce)
 	}
-	m.expires[nonce] = now.Add(ttl)
-	m.order = append(m.order, nonce)
+	m.unused[nonce] = m.order.PushBack(heldNonce{nonce, now.Add(ttl)})
 	return nil
 }
 
@@ -69,16 +74,26 @@ func (m *MemoryNonces) Put(_ context.Context, nonce string, ttl time.Duration) e
 func (m *MemoryNonces) Take(_ context.Context, nonce string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	expires, ok := m.expires[nonce]
-	delete(m.expires, nonce)
-	return ok && time.Now().Before(expires), nil
+	held, ok := m.drop(nonce)
+	return ok && time.Now().Before(held.expires), nil
+}
+
+// drop forgets a nonce with its place, so that what was used takes none from what is unused.
+func (m *MemoryNonces) drop(nonce string) (heldNonce, bool) {
+	place, ok := m.unused[nonce]
+	if !ok {
+		return heldNonce{}, false
+	}
+	delete(m.unused, nonce)
+	held, _ := m.order.Remove(place).(heldNonce)
+	return held, true
 }
 
 // Len is the number of unused nonces.
 func (m *MemoryNonces) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.expires)
+	return len(m.unused)
 }
 
 const (

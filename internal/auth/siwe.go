@@ -97,6 +97,10 @@ func ParseOrigin(origin string) (*url.URL, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 		return nil, fmt.Errorf("auth: origin %q is not scheme://host[:port]", origin)
 	}
+	// A browser writes its origin in lower case and without the scheme's own port (RFC 6454, section 6.2).
+	if origin != strings.ToLower(origin) || u.Scheme == "http" && u.Port() == "80" || u.Scheme == "https" && u.Port() == "443" {
+		return nil, fmt.Errorf("auth: origin %q is not as browsers write it: lower case, without the scheme's own port", origin)
+	}
 	return u, nil
 }
 
@@ -163,22 +167,25 @@ func parseSIWE(message string) (parsed *siwe.Message, err error) {
 }
 
 func (s *SIWE) checkSite(m *siwe.Message) error {
-	domain := strings.ToLower(m.GetDomain())
-	_, authority := s.domains[domain]
-	if !authority {
-		_, host := s.hosts[domain]
-		if !host {
-			return refuse("domain")
-		}
+	if !s.isSite(m.GetDomain()) {
+		return refuse("domain")
 	}
 	uri := m.GetURI()
-	if _, host := s.hosts[strings.ToLower(uri.Hostname())]; !host || uri.Scheme != "http" && uri.Scheme != "https" {
+	if uri.Scheme != "http" && uri.Scheme != "https" || uri.User != nil || !s.isSite(uri.Host) {
 		return refuse("uri")
 	}
 	if len(s.chains) > 0 && !slices.Contains(s.chains, int64(m.GetChainID())) {
 		return refuse("chain")
 	}
 	return nil
+}
+
+// isSite says whether an authority is that of an origin, or its host name alone.
+func (s *SIWE) isSite(authority string) bool {
+	authority = strings.ToLower(authority)
+	_, whole := s.domains[authority]
+	_, host := s.hosts[authority]
+	return whole || host
 }
 
 func checkTime(m *siwe.Message, now time.Time) error {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -80,24 +81,26 @@ func ticketHash(ticket string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// MemoryTickets keeps at most 10,000 unexpired tickets in the process; beyond that it refuses.
+// MemoryTickets keeps at most 10,000 unused tickets in the process; beyond that it refuses. Each wallet has
+// a few at most, so only very many wallets together can fill it.
 type MemoryTickets struct {
 	mu      sync.Mutex
-	tickets map[string]heldTicket // GUARDED_BY(mu)
-	unused  map[string]int        // GUARDED_BY(mu); by wallet
-	order   []string              // GUARDED_BY(mu); hashes, oldest first
+	tickets map[string]*list.Element // GUARDED_BY(mu); by hash
+	order   list.List                // GUARDED_BY(mu); of heldTicket, oldest first
+	unused  map[string]int           // GUARDED_BY(mu); by wallet
 }
 
 var _ TicketStore = (*MemoryTickets)(nil)
 
 type heldTicket struct {
+	hash    string
 	wallet  string
 	expires time.Time
 }
 
 // NewMemoryTickets makes an empty store.
 func NewMemoryTickets() *MemoryTickets {
-	return &MemoryTickets{tickets: make(map[string]heldTicket), unused: make(map[string]int)}
+	return &MemoryTickets{tickets: make(map[string]*list.Element), unused: make(map[string]int)}
 }
 
 // Put implements [TicketStore].
@@ -105,24 +108,23 @@ func (m *MemoryTickets) Put(_ context.Context, hash, walletAddress string, ttl t
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.drop(hash)
 	// Every ticket lives equally long, so the oldest expires first.
-	for len(m.order) > 0 {
-		held, ok := m.tickets[m.order[0]]
-		if ok && now.Before(held.expires) {
+	for oldest := m.order.Front(); oldest != nil; oldest = m.order.Front() {
+		held, _ := oldest.Value.(heldTicket)
+		if now.Before(held.expires) {
 			break
 		}
-		m.drop(m.order[0])
-		m.order = m.order[1:]
+		m.drop(held.hash)
 	}
 	if m.unused[walletAddress] >= maxUnused {
 		return ErrTooManyTickets
 	}
-	if len(m.order) >= unusedTicketsKept {
+	if m.order.Len() >= unusedTicketsKept {
 		return ErrTicketStore
 	}
-	m.tickets[hash] = heldTicket{walletAddress, now.Add(ttl)}
+	m.tickets[hash] = m.order.PushBack(heldTicket{hash, walletAddress, now.Add(ttl)})
 	m.unused[walletAddress]++
-	m.order = append(m.order, hash)
 	return nil
 }
 
@@ -130,22 +132,24 @@ func (m *MemoryTickets) Put(_ context.Context, hash, walletAddress string, ttl t
 func (m *MemoryTickets) Take(_ context.Context, hash string) (string, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	held, ok := m.tickets[hash]
-	m.drop(hash)
+	held, ok := m.drop(hash)
 	if !ok || !time.Now().Before(held.expires) {
 		return "", false, nil
 	}
 	return held.wallet, true, nil
 }
 
-func (m *MemoryTickets) drop(hash string) {
-	held, ok := m.tickets[hash]
+// drop forgets a ticket with its place: a used one that kept it would count against everybody's bound.
+func (m *MemoryTickets) drop(hash string) (heldTicket, bool) {
+	place, ok := m.tickets[hash]
 	if !ok {
-		return
+		return heldTicket{}, false
 	}
 	delete(m.tickets, hash)
+	held, _ := m.order.Remove(place).(heldTicket)
 	m.unused[held.wallet]--
 	if m.unused[held.wallet] <= 0 {
 		delete(m.unused, held.wallet)
 	}
+	return held, true
 }

@@ -65,7 +65,7 @@ type bucket struct {
 	newest int64
 }
 
-// NewMemory tracks at most identities (zero: [DefaultIdentities]).
+// NewMemory tracks at most identities (zero: [DefaultIdentities]), 16 being the least that it can be told.
 func NewMemory(identities int) *Memory {
 	if identities <= 0 {
 		identities = DefaultIdentities

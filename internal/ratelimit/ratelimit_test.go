@@ -63,13 +63,53 @@ func TestZeroIsNoLimit(t *testing.T) {
 
 func TestIdentitiesAreBounded(t *testing.T) {
 	t.Parallel()
-	m := ratelimit.NewMemory(160)
-	for i := range 10_000 {
-		allow(t, m, strconv.Itoa(i), 5)
+	for _, tc := range []struct{ identities, bound int }{{160, 160}, {0, 10_000}, {-1, 10_000}, {1, 16}} {
+		m := ratelimit.NewMemory(tc.identities)
+		for i := range 2 * tc.bound {
+			allow(t, m, strconv.Itoa(i), 5)
+		}
+		// The shards need not fill evenly.
+		if n := m.Identities(); n > tc.bound || n < tc.bound/2 {
+			t.Errorf("%d identities are tracked, want %d at most", n, tc.bound)
+		}
 	}
-	if n := m.Identities(); n > 160 {
-		t.Errorf("%d identities are tracked", n)
-	}
+}
+
+// TestOnesOwnCountOutlastsStrangers: by calling under many identities nobody gets rid of the count of one
+// that is still in use.
+func TestOnesOwnCountOutlastsStrangers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 500
+		m := ratelimit.NewMemory(160)
+		for i := range limit {
+			if d := allow(t, m, "busy", limit); !d.Allowed || d.Remaining != limit-1-i {
+				t.Fatalf("request %d: %+v", i, d)
+			}
+			for j := range 4 {
+				allow(t, m, strconv.Itoa(4*i+j), limit)
+			}
+		}
+		if d := allow(t, m, "busy", limit); d.Allowed {
+			t.Errorf("over the limit: %+v", d)
+		}
+	})
+}
+
+func TestLimitsAreCapped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := ratelimit.NewMemory(0)
+		const capped = 1<<16 - 1
+		for i := range capped { // All in one slot, whose count must not start again.
+			if d := allow(t, m, "a", 1<<30); !d.Allowed || d.Limit != capped {
+				t.Fatalf("request %d: %+v", i, d)
+			}
+		}
+		if d := allow(t, m, "a", 1<<30); d.Allowed || d.Remaining != 0 {
+			t.Errorf("over the cap: %+v", d)
+		}
+	})
 }
 
 func TestParallelCallersShareTheLimit(t *testing.T) {
