@@ -226,6 +226,7 @@ func TestBreakerWhatCounts(t *testing.T) {
 		"an answer without sense":  {status(200, "<html>"), false},
 		"an empty answer":          {status(200, `{"response":"","toolCalls":[]}`), false},
 		"the body breaks off":      {brokenBody, true},
+		"the body trickles":        {tricklingBody, true},
 		"hangs until the time out": {hang, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -256,16 +257,51 @@ func brokenBody(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
+// trickle is a body that comes byte by byte and has no end.
+type trickle struct{ ctx context.Context }
+
+func (b trickle) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+		p[0] = ' '
+		return 1, nil
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	}
+}
+
+func (trickle) Close() error { return nil }
+
+func tricklingBody(r *http.Request) (*http.Response, error) {
+	response, err := answer(r, http.StatusOK, "")
+	response.Body = trickle{r.Context()}
+	return response, err
+}
+
 func TestBreakerAndTheCallersContext(t *testing.T) {
 	t.Parallel()
+	create := func(ctx context.Context, client *finn.Client) error {
+		_, err := client.CreateSession(ctx, finn.SessionOptions{})
+		return err
+	}
+	send := func(ctx context.Context, client *finn.Client) error {
+		_, err := client.Send(ctx, sessionID, "hi")
+		return err
+	}
 	for name, tc := range map[string]struct {
+		call   func(context.Context, *finn.Client) error
 		limit  time.Duration
 		cancel bool
 		open   bool
 	}{
-		"cancelled after a minute":          {time.Minute, true, false},
-		"deadline within the control limit": {4 * time.Second, false, false},
-		"deadline after the control limit":  {15 * time.Second, false, true},
+		"cancelled after a minute":                {send, time.Minute, true, false},
+		"deadline within the control limit":       {send, 4 * time.Second, false, false},
+		"deadline after the control limit":        {send, 15 * time.Second, false, false},
+		"deadline before the idle limit":          {send, finn.DefaultIdleTimeout - time.Second, false, false},
+		"deadline at the idle limit":              {send, finn.DefaultIdleTimeout, false, true},
+		"deadline at the turn limit":              {send, finn.DefaultTurnTimeout, false, true},
+		"control call, deadline within its limit": {create, 4 * time.Second, false, false},
+		"control call, deadline after its limit":  {create, 15 * time.Second, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -278,7 +314,7 @@ func TestBreakerAndTheCallersContext(t *testing.T) {
 					} else {
 						ctx, cancel = context.WithTimeout(t.Context(), tc.limit)
 					}
-					err := b.send(ctx)
+					err := tc.call(ctx, b.client)
 					cancel()
 					want := context.DeadlineExceeded
 					if tc.cancel {
@@ -294,6 +330,32 @@ func TestBreakerAndTheCallersContext(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A turn that waited in line has little time left. Finn is not to blame that it
+// needs more, and answers those who give it time.
+func TestTurnsThatWaitedInLineDoNotOpenTheCircuit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackend(t, func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-time.After(20 * time.Second):
+				return works(r)
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		})
+		for range 2 * finn.FailureThreshold {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			err := b.send(ctx)
+			cancel()
+			wantError(t, err, finn.ErrUnavailable, finn.CodeTimeout)
+		}
+		b.wantState(t, finn.Closed)
+		if err := b.send(t.Context()); err != nil {
+			t.Errorf("with time enough: %v", err)
+		}
+	})
 }
 
 func TestBreakerLetsOneProbeThrough(t *testing.T) {

@@ -18,6 +18,7 @@ type Client struct {
 	owned   *http.Transport // Nil when the caller gave its own HTTP client.
 	logger  *slog.Logger
 	breaker *breaker
+	hold    hold
 	health  healthCache
 
 	closing    chan struct{}
@@ -80,9 +81,10 @@ func newTransport(dialTimeout time.Duration) *http.Transport {
 }
 
 // Close ends running streams, which return [ErrUnavailable] with
-// [CodeClosed], waits for their connections and drops idle ones. Calls made
-// afterwards fail alike; whole turns that are under way are left to finish.
-// It is idempotent and always returns nil.
+// [CodeClosed], waits for their connections, which are cut when Finn does not
+// take note within about a second, and drops idle ones. Calls made afterwards
+// fail alike; whole turns that are under way are left to finish. It is
+// idempotent and always returns nil.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if !c.closed {

@@ -39,8 +39,9 @@ type Config struct {
 	ControlTimeout time.Duration
 	// TurnTimeout bounds one Send or Stream. 0: [DefaultTurnTimeout].
 	TurnTimeout time.Duration
-	// IdleTimeout bounds the time without an event within a Stream.
-	// 0: [DefaultIdleTimeout].
+	// IdleTimeout bounds the time without an event within a Stream. It is also
+	// how long Finn must have been silent in a turn before the breaker counts
+	// that a deadline of the caller's context ran out. 0: [DefaultIdleTimeout].
 	IdleTimeout time.Duration
 	// HTTPClient replaces the client's own connection pool, for a proxy, a
 	// private CA or instrumentation. It must speak HTTP/1.1 for WebSockets;

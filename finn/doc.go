@@ -16,15 +16,19 @@
 //
 //   - failure: a transport error, an answer with status 5xx (except
 //     SESSION_CREATE_FAILED, which tells of a full Finn), and a time limit of
-//     the client that runs out while Finn is silent;
+//     the client that runs out, be it on an answer that trickles;
 //   - success: every other answer, 4xx and 429 included;
-//   - nothing: a call that its caller cancelled, and a call that was cut by a
-//     time limit although Finn had spoken within the last control time limit
-//     (a long answer, or a consumer that reads slowly, is not Finn's fault).
+//   - nothing: a call that its caller cancelled, and a streamed turn that was
+//     cut by its time limit although Finn had spoken within the last control
+//     time limit (a long answer, or a consumer that reads slowly, is not Finn's
+//     fault).
 //
-// A deadline of the caller's context is judged like a time limit of the
-// client: it is a failure when Finn had been silent for the control time limit
-// at least, and says nothing otherwise.
+// A deadline of the caller's context may leave Finn less time than its work
+// takes, because the caller has waited for something else before. It is a
+// failure only when Finn had been silent for long, and says nothing otherwise:
+// in a turn for the idle limit, or the turn time limit if that is shorter, and
+// in any other call, the opening of a stream included, for the control time
+// limit. An answer that comes over HTTP is silence until it is whole.
 //
 // A streamed turn that is the probe of a half-open breaker succeeds with its
 // first event and gives its permit back there. In a closed breaker, where
@@ -33,4 +37,16 @@
 //
 // Look-ups ([Client.Staked]) and [Client.Health] neither ask the breaker nor
 // tell it anything.
+//
+// # Rate limit
+//
+// Finn's rate limit is meant for all users together. After an answer 429 that
+// says how long to wait, calls about sessions and turns are held for that long,
+// [MaxHold] at most: they fail at once with [ErrRateLimited],
+// [CodeRateLimitHold] and the rest of the wait as RetryAfter, and neither Finn
+// nor the breaker hears of them. A 429 that does not say how long holds nothing.
+//
+// Look-ups and [Client.Health] are not held, and a 429 to one of them holds
+// nothing: who asks has something to fall back on, is meant to ask rarely, and
+// the limit may be of whatever serves the look-up.
 package finn

@@ -1,6 +1,7 @@
 package finn
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ var (
 	ErrTurnFailed = errors.New("turn failed")
 	// ErrBudgetExceeded: the usage limit at Finn is spent.
 	ErrBudgetExceeded = errors.New("budget exceeded")
-	// ErrRateLimited: Finn's rate limit. RetryAfter is set.
+	// ErrRateLimited: Finn's rate limit, or the wait that Finn asked for with
+	// it ([CodeRateLimitHold]). RetryAfter is set.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrModelUnavailable: Finn has no model to answer with.
 	ErrModelUnavailable = errors.New("model unavailable")
@@ -60,6 +62,7 @@ const (
 	CodeInvalidID     = "INVALID_SESSION_ID"
 	CodeInvalidText   = "INVALID_TEXT"
 	CodeInvalidWallet = "INVALID_WALLET"
+	CodeRateLimitHold = "RATE_LIMIT_HOLD"
 )
 
 // Error is a failed call to Finn. Its text names kind, code and status and
@@ -76,6 +79,8 @@ type Error struct {
 	// one second to [MaxRetryAfter]; 0 when nothing is known.
 	RetryAfter time.Duration
 
+	// asked is RetryAfter if it is Finn's own word with a 429, else 0.
+	asked time.Duration
 	cause error
 }
 
@@ -139,8 +144,11 @@ func statusError(status int, header http.Header, body []byte) *Error {
 	if seconds, err := strconv.ParseInt(string(parsed.RetryAfter), 10, 32); err == nil && e.RetryAfter == 0 {
 		e.RetryAfter = clampRetry(time.Duration(seconds) * time.Second)
 	}
-	if e.RetryAfter == 0 && errors.Is(e.Kind, ErrRateLimited) {
-		e.RetryAfter = defaultRetryAfter
+	if errors.Is(e.Kind, ErrRateLimited) {
+		if status == http.StatusTooManyRequests {
+			e.asked = e.RetryAfter
+		}
+		e.RetryAfter = cmp.Or(e.RetryAfter, defaultRetryAfter)
 	}
 	return e
 }

@@ -125,18 +125,24 @@ type toolLog struct {
 	open  []int // Indices of calls without an end, oldest first.
 }
 
-func (l *toolLog) add(e Event) {
-	if e.Kind == ToolStart {
-		l.open = append(l.open, len(l.calls))
-		l.calls = append(l.calls, ToolCall{Name: e.Tool, Args: e.Args})
-		return
-	}
-	for i, at := range l.open {
-		if call := &l.calls[at]; call.Name == e.Tool {
-			call.Result, call.IsError = e.Result, e.IsError
-			l.open = append(l.open[:i], l.open[i+1:]...)
-			return
+// add books a start or an end, unless it would make a call beyond
+// maxToolCalls. The end of a call that is open always finds room.
+func (l *toolLog) add(e Event) bool {
+	if e.Kind == ToolEnd {
+		for i, at := range l.open {
+			if call := &l.calls[at]; call.Name == e.Tool {
+				call.Result, call.IsError = e.Result, e.IsError
+				l.open = append(l.open[:i], l.open[i+1:]...)
+				return true
+			}
 		}
 	}
-	l.calls = append(l.calls, ToolCall{Name: e.Tool, Result: e.Result, IsError: e.IsError})
+	if len(l.calls) >= maxToolCalls {
+		return false
+	}
+	if e.Kind == ToolStart {
+		l.open = append(l.open, len(l.calls))
+	}
+	l.calls = append(l.calls, ToolCall{Name: e.Tool, Args: e.Args, Result: e.Result, IsError: e.IsError})
+	return true
 }

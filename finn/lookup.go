@@ -48,8 +48,8 @@ func (p *probe) stale(now time.Time) bool {
 
 // Health asks Finn whether it is well: any 2xx of GET /health within the
 // control time limit is. The result is kept for ten seconds, and those who ask
-// at once share one probe, which outlives the caller that began it. The
-// breaker is neither asked nor told. When ctx ends first the answer is
+// at once share one probe, which outlives the caller that began it. Breaker
+// and hold are neither asked nor told. When ctx ends first the answer is
 // unhealthy with [CodeTimeout].
 func (c *Client) Health(ctx context.Context) Health {
 	p, ok := c.probe(ctx)
@@ -112,7 +112,7 @@ func (c *Client) runProbe(ctx context.Context) Health {
 
 // Staked returns what wallet (0x and 40 hex digits) has staked, in BGT, as
 // Finn's conviction look-up tells it, within the control time limit. A look-up
-// is not subject to the breaker. Errors: [ErrNotAvailable] when Finn does not
+// is subject neither to the breaker nor to a hold. Errors: [ErrNotAvailable] when Finn does not
 // serve the look-up (404; cache that, Finn is meant to bear few calls),
 // [ErrRefused] for text that is no wallet, [ErrUpstream] when the amount is
 // not a finite number of at least zero or is another wallet's, else as for

@@ -2,6 +2,7 @@ package finn
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,8 +16,8 @@ import (
 	"time"
 )
 
-// maxAnswer bounds the body of an answer, and the text and tool data of a
-// streamed turn, in bytes.
+// maxAnswer bounds the body of an answer, and the text, tool names and tool
+// data of a streamed turn, in bytes.
 const maxAnswer = 8 << 20
 
 // errTimeLimit is the cause of a context that a time limit of the client ended.
@@ -29,22 +30,40 @@ type call struct {
 	route  string // The path's pattern, for logs.
 	body   []byte
 	limit  time.Duration
+	// patience is the silence after which a deadline of the caller's is held
+	// against Finn. 0: limit.
+	patience time.Duration
+}
+
+// patient returns what a deadline of the caller's says after that silence.
+func (call *call) patient(silent time.Duration) outcome {
+	return silentFor(silent, cmp.Or(call.patience, call.limit))
 }
 
 // counted makes the call under a permit of the breaker and decodes the answer
 // into out.
 func (c *Client) counted(ctx context.Context, call call, out any) error {
-	if err := c.usable(ctx); err != nil {
-		return err
-	}
-	permit, err := c.breaker.acquire()
+	permit, err := c.admit(ctx)
 	if err != nil {
 		return err
 	}
 	defer permit.settle(excluded) // Only a panic gets here unsettled.
 	o, err := c.exchange(ctx, call, out)
 	permit.settle(o)
+	c.hold.heed(err)
 	return err
+}
+
+// admit asks for leave to make a counted call. A call that is held back never
+// gets to the breaker.
+func (c *Client) admit(ctx context.Context) (*permit, error) {
+	if err := c.usable(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.hold.check(); err != nil {
+		return nil, err
+	}
+	return c.breaker.acquire()
 }
 
 // usable refuses work for a closed client or a context that is over: neither
@@ -69,12 +88,12 @@ func (c *Client) exchange(ctx context.Context, call call, out any) (outcome, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.broken(ctx, limited, time.Since(start), min(c.control, call.limit), err)
+		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return c.broken(ctx, limited, time.Since(start), min(c.control, call.limit), err)
+		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refused(ctx, call.route, resp.StatusCode, resp.Header, body)
@@ -144,22 +163,24 @@ func idempotencyKey(caller Caller, hash, path string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// broken judges a call that ended without an answer. silent is how long Finn
-// had said nothing; threshold is how much of that a time limit needs to be
-// held against Finn.
-func (c *Client) broken(ctx, limited context.Context, silent, threshold time.Duration, err error) (outcome, error) {
-	held := excluded
-	if silent >= threshold {
-		held = failed
+// silentFor is the outcome of a call that was cut when Finn had said nothing
+// for that long.
+func silentFor(silent, patience time.Duration) outcome {
+	if silent >= patience {
+		return failed
 	}
+	return excluded
+}
+
+// broken judges a call that ended without an answer: atLimit is the outcome
+// when a time limit of the client ended it, atDeadline when a deadline of the
+// caller did.
+func (c *Client) broken(ctx, limited context.Context, atLimit, atDeadline outcome, err error) (outcome, error) {
 	switch cause := context.Cause(limited); {
 	case errors.Is(cause, errTimeLimit):
-		return held, &Error{Kind: ErrUnavailable, Code: CodeTimeout, cause: context.DeadlineExceeded}
+		return atLimit, &Error{Kind: ErrUnavailable, Code: CodeTimeout, cause: context.DeadlineExceeded}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		if silent < c.control {
-			held = excluded
-		}
-		return held, abandoned(ctx)
+		return atDeadline, abandoned(ctx)
 	case ctx.Err() != nil:
 		return excluded, abandoned(ctx)
 	}

@@ -135,6 +135,9 @@ func (c *Client) Send(ctx context.Context, sessionID, text string) (Turn, error)
 		path:   "/api/sessions/" + url.PathEscape(sessionID) + "/message",
 		route:  "/api/sessions/{id}/message",
 		body:   body, limit: c.turn,
+		// The caller's time may have run while the turn waited for its session,
+		// and a whole answer is silent until it is there.
+		patience: min(c.idle, c.turn),
 	}, &answer)
 	if err != nil {
 		return Turn{}, err

@@ -20,6 +20,8 @@ const (
 	pingEvery = 30 * time.Second
 	// abortGrace is how long Finn has to take note of an abort.
 	abortGrace = time.Second
+	// byeGrace is how long Finn has to answer that a socket closes.
+	byeGrace = time.Second
 	// barrierPause is the wait before another try while Finn initialises.
 	barrierPause = 50 * time.Millisecond
 )
@@ -28,6 +30,7 @@ const (
 // aborts the turn when its context ends, and closes the connection.
 type socket struct {
 	conn   *websocket.Conn
+	raw    io.Closer       // What conn is made of.
 	readOn context.Context //nolint:containedctx // Ends a read; made and cancelled by the keeper.
 	done   chan struct{}   // Closed by release: the turn is over.
 	quiet  chan struct{}   // Closed by drained: the aborted turn has ended.
@@ -36,7 +39,6 @@ type socket struct {
 // open dials Finn's socket of the session.
 func (s *stream) open(sessionID string) (outcome, error) {
 	c := s.client
-	start := time.Now()
 	ctx, cancel := context.WithTimeoutCause(s.ctx, c.control, errTimeLimit)
 	defer cancel()
 	caller := wireCaller(s.caller)
@@ -47,16 +49,24 @@ func (s *stream) open(sessionID string) (outcome, error) {
 	if c.token != "" {
 		target += "?token=" + url.QueryEscape(c.token)
 	}
-	options := &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header}
+	hc := *c.http
+	if hc.Transport == nil {
+		hc.Transport = http.DefaultTransport //nolint:forbidigo // What the caller's client without one uses.
+	}
+	kept := &keeping{base: hc.Transport}
+	hc.Transport = kept
+	options := &websocket.DialOptions{HTTPClient: &hc, HTTPHeader: header}
 	conn, resp, err := websocket.Dial(ctx, target, options) //nolint:bodyclose // Dial has closed it.
 	if err != nil {
-		return s.notOpened(ctx, time.Since(start), resp, err)
+		return s.notOpened(ctx, resp, err)
 	}
 	conn.SetReadLimit(readLimit)
 	readOn, stopReading := context.WithCancel(context.WithoutCancel(ctx))
-	s.conn = &socket{conn: conn, readOn: readOn, done: make(chan struct{}), quiet: make(chan struct{})}
-	kept := s.conn
-	if !c.spawn(func() { kept.keep(s.ctx, s.cancel, stopReading, c.closing) }) {
+	s.conn = &socket{
+		conn: conn, raw: kept.conn, readOn: readOn, done: make(chan struct{}), quiet: make(chan struct{}),
+	}
+	k := s.conn
+	if !c.spawn(func() { k.keep(s.ctx, s.cancel, stopReading, c.closing) }) {
 		stopReading()
 		_ = conn.CloseNow()
 		return excluded, errClosed()
@@ -64,9 +74,26 @@ func (s *stream) open(sessionID string) (outcome, error) {
 	return succeeded, nil
 }
 
-func (s *stream) notOpened(ctx context.Context, took time.Duration, resp *http.Response, err error) (outcome, error) {
+// keeping is the transport of one handshake. It keeps the connection that comes
+// of it, to cut it with: once the websocket package has begun to close, it
+// cannot be told to hurry.
+type keeping struct {
+	base http.RoundTripper
+	conn io.Closer
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *keeping) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(r)
+	if err == nil {
+		t.conn = resp.Body
+	}
+	return resp, err
+}
+
+func (s *stream) notOpened(ctx context.Context, resp *http.Response, err error) (outcome, error) {
 	if resp == nil || ctx.Err() != nil {
-		return s.client.broken(s.caller, ctx, took, min(s.client.control, s.client.turn), err)
+		return s.client.broken(s.caller, ctx, failed, excluded, err)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return failed, &Error{Kind: ErrUpstream, Code: CodeMalformed, Status: resp.StatusCode}
@@ -75,7 +102,9 @@ func (s *stream) notOpened(ctx context.Context, took time.Duration, resp *http.R
 	if resp.Body != nil {
 		body, _ = io.ReadAll(resp.Body) // At most 1 KiB, already read.
 	}
-	return s.client.refused(ctx, "/ws/{id}", resp.StatusCode, resp.Header, body)
+	o, err := s.client.refused(ctx, "/ws/{id}", resp.StatusCode, resp.Header, body)
+	s.client.hold.heed(err)
+	return o, err
 }
 
 var (
@@ -157,12 +186,13 @@ func (k *socket) keep(
 	turn context.Context, cancel context.CancelCauseFunc, stopReading context.CancelFunc, closing <-chan struct{},
 ) {
 	defer stopReading()
+	closed := closing // Stays, when closing is taken out of the select.
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	for {
 		select {
 		case <-k.done:
-			k.bye()
+			k.bye(closed)
 			return
 		case <-ping.C:
 			// A failed write ends the read as well, which the stream reports.
@@ -173,7 +203,7 @@ func (k *socket) keep(
 		case <-turn.Done():
 			select {
 			case <-k.done: // The turn has ended by itself: an abort might hit the next one.
-				k.bye()
+				k.bye(closed)
 				return
 			default:
 			}
@@ -183,9 +213,26 @@ func (k *socket) keep(
 	}
 }
 
-// bye closes with a handshake, for Finn to see an orderly end; nobody waits
-// for it.
-func (k *socket) bye() { _ = k.conn.Close(websocket.StatusNormalClosure, "") }
+// bye closes with a handshake, for Finn to see an orderly end. Nobody waits for
+// it but Close, so the connection is cut when the client closes, or when Finn
+// does not answer.
+func (k *socket) bye(closing <-chan struct{}) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_ = k.conn.Close(websocket.StatusNormalClosure, "")
+	}()
+	grace := time.NewTimer(byeGrace)
+	defer grace.Stop()
+	select {
+	case <-said:
+		return
+	case <-closing:
+	case <-grace.C:
+	}
+	_ = k.raw.Close()
+	<-said
+}
 
 // abort ends the turn at Finn. The reader goes on for a moment: closing a
 // connection with unread data would reset it, and Finn might never see the

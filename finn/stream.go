@@ -42,10 +42,7 @@ func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(E
 	if err != nil {
 		return Turn{}, err
 	}
-	if err := c.usable(ctx); err != nil {
-		return Turn{}, err
-	}
-	permit, err := c.breaker.acquire()
+	permit, err := c.admit(ctx)
 	if err != nil {
 		return Turn{}, err
 	}
@@ -159,9 +156,10 @@ func (s *stream) handle(f frame) (o outcome, end bool, err error) {
 
 // take books an event and hands it on.
 func (s *stream) take(e Event) error {
-	s.size += len(e.Text) + len(e.Args) + len(e.Result)
-	if s.size > maxAnswer || len(s.tools.calls) >= maxToolCalls && e.Kind != TextDelta {
-		return &Error{Kind: ErrUpstream, Code: CodeTooLarge}
+	tooLarge := &Error{Kind: ErrUpstream, Code: CodeTooLarge}
+	s.size += len(e.Text) + len(e.Tool) + len(e.Args) + len(e.Result)
+	if s.size > maxAnswer {
+		return tooLarge
 	}
 	switch e.Kind {
 	case TextDelta:
@@ -170,7 +168,9 @@ func (s *stream) take(e Event) error {
 			return nil
 		}
 	case ToolStart, ToolEnd:
-		s.tools.add(e)
+		if !s.tools.add(e) {
+			return tooLarge
+		}
 	}
 	if err := s.each(e); err != nil {
 		return &consumerError{err}
@@ -219,7 +219,10 @@ func (s *stream) ended(err error) (outcome, error) {
 		}
 		return succeeded, own
 	}
-	return s.client.broken(s.caller, s.ctx, s.silent, min(s.client.control, s.client.turn), err)
+	// A silent Finn runs into a limit of the stream's own. A deadline of the
+	// caller's that comes before says nothing.
+	atLimit := silentFor(s.silent, min(s.client.control, s.client.turn))
+	return s.client.broken(s.caller, s.ctx, atLimit, excluded, err)
 }
 
 // closing reads on after a fatal error to learn the close code.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -281,6 +282,72 @@ func TestStreamEndings(t *testing.T) {
 			}
 			if turn.Response != tc.partial {
 				t.Errorf("partial answer of %d bytes, want %d", len(turn.Response), len(tc.partial))
+			}
+		})
+	}
+}
+
+func toolStart(name, args string) string {
+	return `{"type":"tool_start","data":{"toolName":"` + name + `","args":"` + args + `"}}`
+}
+
+func toolEnd(name, result string) string {
+	return `{"type":"tool_end","data":{"toolName":"` + name + `","result":"` + result + `"}}`
+}
+
+// playing is a Finn that says the frames after the prompt, and the end of the
+// turn, to a client that may not stay to hear it.
+func playing(t *testing.T, frames ...string) http.HandlerFunc {
+	t.Helper()
+	return socketHandler(t, func(w *wire) {
+		w.ready()
+		for _, f := range append(frames, end) {
+			if w.conn.Write(context.WithoutCancel(w.t.Context()), websocket.MessageText, []byte(f)) != nil {
+				return
+			}
+		}
+		w.until()
+	})
+}
+
+func TestStreamBoundsAllThatItKeeps(t *testing.T) {
+	t.Parallel()
+	// It takes all four to get over the bound.
+	long := strings.Repeat("x", 5<<19)
+	turn, err := serve(t, playing(t,
+		toolStart(long, ""), toolStart("a", long), toolEnd("b", long), `{"type":"text_delta","data":{"delta":"`+long+`"}}`,
+	)).Stream(t.Context(), sessionID, "hi", nil)
+	wantError(t, err, finn.ErrUpstream, finn.CodeTooLarge)
+	if len(turn.ToolCalls) != 3 || turn.Response != "" {
+		t.Errorf("%d calls and %d bytes of text kept", len(turn.ToolCalls), len(turn.Response))
+	}
+}
+
+func TestStreamBoundsToolCalls(t *testing.T) {
+	t.Parallel()
+	const most = 1000
+	pair := []string{toolStart("t", "a"), toolEnd("t", "r")}
+	for name, tc := range map[string]struct {
+		frames []string
+		ok     bool
+	}{
+		"a thousand in a row":      {slices.Repeat(pair, most), true},
+		"a thousand at once":       {append(slices.Repeat(pair[:1], most), slices.Repeat(pair[1:], most)...), true},
+		"a thousand without start": {slices.Repeat(pair[1:], most), true},
+		"one start more":           {append(slices.Repeat(pair, most), pair[0]), false},
+		"one end more":             {append(slices.Repeat(pair, most), pair[1]), false},
+		"one end of another more":  {append(slices.Repeat(pair[:1], most), toolEnd("u", "r")), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			turn, err := serve(t, playing(t, append(tc.frames, hello)...)).Stream(t.Context(), sessionID, "hi", nil)
+			if !tc.ok {
+				wantError(t, err, finn.ErrUpstream, finn.CodeTooLarge)
+			} else if err != nil || turn.Response != "hello" || turn.ToolCalls[most-1].Result != "r" {
+				t.Errorf("answer %q, %v", turn.Response, err)
+			}
+			if len(turn.ToolCalls) != most {
+				t.Errorf("%d calls", len(turn.ToolCalls))
 			}
 		})
 	}

@@ -225,3 +225,69 @@ func TestAbortDoesNotWaitForADeafFinn(t *testing.T) {
 		}
 	})
 }
+
+// A turn that waited in line has little time left, so its end says nothing.
+func TestStreamAndTheCallersDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, stop := inMemory(t, socketHandler(t, func(w *wire) {
+			w.ready()
+			w.until()
+		}), finn.Config{})
+		defer stop()
+		for range finn.FailureThreshold {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			_, err := client.Stream(ctx, sessionID, "hi", nil)
+			cancel()
+			wantError(t, err, finn.ErrUnavailable, finn.CodeTimeout)
+		}
+		if got := client.CircuitState(); got != finn.Closed {
+			t.Errorf("state = %v", got)
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForAMuteFinn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		client, stop := inMemory(t, socketHandler(t, func(w *wire) {
+			w.ready()
+			w.send(hello, end)
+			<-gone // Does not take note of the close frame.
+		}), finn.Config{})
+		defer stop()
+		defer close(gone)
+		if _, err := client.Stream(t.Context(), sessionID, "hi", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		start := time.Now()
+		_ = client.Close()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+func TestSocketOfAMuteFinnIsCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		read := make(chan error, 1)
+		client, stop := inMemory(t, socketHandler(t, func(w *wire) {
+			w.ready()
+			w.send(hello, end)
+			time.Sleep(1100 * time.Millisecond) // fake clock
+			_, _, err := w.next()
+			read <- err
+		}), finn.Config{})
+		defer stop()
+		if _, err := client.Stream(t.Context(), sessionID, "hi", nil); err != nil {
+			t.Fatal(err)
+		}
+		// The close frame was not taken in time, and is no longer to be had.
+		if err := <-read; err == nil || websocket.CloseStatus(err) != -1 {
+			t.Errorf("Finn read %v", err)
+		}
+	})
+}

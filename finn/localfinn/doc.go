@@ -19,6 +19,8 @@
 //   - Text comes word by word where the full one sends a block at its end.
 //   - A model that fails is told of: an error event on the sockets and 500
 //     PROMPT_FAILED, where the full one gives an empty answer.
+//   - A turn that takes longer than Config.TurnTimeout counts as one whose model
+//     failed.
 //   - Errors have fixed texts, and the state of a session shows none of the
 //     agent's inner state.
 //   - The hundred and first session drops the least recently active one that

@@ -36,7 +36,8 @@ type Responder interface {
 	Model() string
 	// Respond answers turn by calling emit, from its own goroutine and not
 	// after it returns, with text as it is made and with tools as they start
-	// and end. It must return soon after ctx has ended. An error means that the
+	// and end. It must return soon after ctx has ended, as it does when the turn
+	// is aborted or takes too long ([Config]). An error means that the
 	// model failed; its text is logged and must hold neither the prompt nor a
 	// key. emit blocks while the slowest listener takes the event.
 	Respond(ctx context.Context, turn Turn, emit func(finn.Event)) error

@@ -12,6 +12,10 @@ import (
 	"time"
 )
 
+// DefaultTurnTimeout bounds a turn when [Config] does not say otherwise. It
+// leaves [Echo] time for a long answer after its longest sleep ([MaxSleep]).
+const DefaultTurnTimeout = 20 * time.Minute
+
 // Config shapes a [Server]. The zero value is an open Finn that echoes.
 type Config struct {
 	// Token is what clients must present. Empty: everybody may call.
@@ -21,6 +25,10 @@ type Config struct {
 	// WordDelay is the pause before each word of the built-in responder. With a
 	// Responder of one's own it has no effect.
 	WordDelay time.Duration
+	// TurnTimeout bounds a turn, over HTTP and on a socket alike. What the
+	// responder has not said by then is not waited for: its context ends, and
+	// the model counts as failed. 0 or less: [DefaultTurnTimeout].
+	TurnTimeout time.Duration
 	// Logger takes failures of the responder. Nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -30,6 +38,7 @@ type Server struct {
 	token     [sha256.Size]byte
 	open      bool
 	responder Responder
+	limit     time.Duration
 	logger    *slog.Logger
 	handler   http.Handler
 	started   time.Time
@@ -61,12 +70,16 @@ func New(cfg Config) *Server {
 		token:     sha256.Sum256([]byte(cfg.Token)),
 		open:      cfg.Token == "",
 		responder: cfg.Responder,
+		limit:     cfg.TurnTimeout,
 		logger:    cfg.Logger,
 		started:   time.Now(),
 		sessions:  newRegistry(),
 	}
 	if s.responder == nil {
 		s.responder = Echo{WordDelay: cfg.WordDelay}
+	}
+	if s.limit <= 0 {
+		s.limit = DefaultTurnTimeout
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)

@@ -344,8 +344,9 @@ func (l *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// virtual serves a local Finn with the session "s" in a synctest bubble.
-func virtual(t *testing.T, server *localfinn.Server) (dialer, func()) {
+// virtual serves a local Finn with the session "s", begun by that prompt, in a
+// synctest bubble.
+func virtual(t *testing.T, server *localfinn.Server, prompt string) (dialer, func()) {
 	t.Helper()
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	httpServer := &http.Server{Handler: server}
@@ -355,7 +356,7 @@ func virtual(t *testing.T, server *localfinn.Server) (dialer, func()) {
 		_ = httpServer.Serve(listener)
 	}()
 	transport := &http.Transport{DialContext: listener.dial}
-	post(t, server, "s", "first")
+	post(t, server, "s", prompt)
 	return dialer{&http.Client{Transport: transport}, "http://finn.test"}, func() {
 		if err := server.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -369,7 +370,7 @@ func virtual(t *testing.T, server *localfinn.Server) (dialer, func()) {
 func TestIdleSocketIsClosed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d, stop := virtual(t, localfinn.New(localfinn.Config{}))
+		d, stop := virtual(t, localfinn.New(localfinn.Config{}), "first")
 		defer stop()
 		p := d.open(t, "/ws/s")
 		time.Sleep(4 * time.Minute) // fake clock
@@ -388,7 +389,7 @@ func TestDeafSocketDoesNotHoldUpTheTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := localfinn.New(localfinn.Config{})
-		d, stop := virtual(t, server)
+		d, stop := virtual(t, server, "first")
 		defer stop()
 		p := d.open(t, "/ws/s") // Never reads.
 		defer p.conn.CloseNow()

@@ -23,6 +23,7 @@ var (
 	errClosing = errors.New("localfinn: closed")
 	errModel   = errors.New("localfinn: the model failed")
 	errTooMuch = errors.New("localfinn: the answer is too large")
+	errTooLong = errors.New("localfinn: the turn took too long")
 )
 
 // running is a turn that has its session. It must be run.
@@ -52,7 +53,7 @@ func (s *Server) start(ctx context.Context, sess *session, prompt string) (*runn
 	if !s.enter(&s.turns) {
 		return nil, errClosing
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, errTooLong)
 	request, err := sess.begin(prompt, cancel, time.Now())
 	if err != nil {
 		cancel()
@@ -67,7 +68,7 @@ func (s *Server) start(ctx context.Context, sess *session, prompt string) (*runn
 }
 
 // run answers, telling the session's sockets. An aborted turn ends with what it
-// had said so far.
+// had said so far, one that took too long as if the model had failed.
 func (r *running) run() (finn.Turn, error) {
 	defer r.server.turns.Done()
 	defer r.cancel()
@@ -76,6 +77,8 @@ func (r *running) run() (finn.Turn, error) {
 	switch {
 	case r.log.err != nil:
 		err = r.log.err
+	case errors.Is(context.Cause(r.ctx), errTooLong):
+		err = errTooLong
 	case r.ctx.Err() != nil:
 		err = nil
 	}
@@ -102,8 +105,7 @@ func (l *turnLog) emit(e finn.Event) {
 	if l.err != nil {
 		return
 	}
-	if e.Kind == finn.TextDelta && l.response.Len()+len(e.Text) > MaxAnswer ||
-		e.Kind != finn.TextDelta && len(l.calls) >= maxTurnTools {
+	if !l.fits(e) {
 		l.err = errTooMuch
 		l.cancel()
 		return
@@ -138,13 +140,34 @@ func (l *turnLog) emit(e finn.Event) {
 	}
 }
 
+// fits tells whether the turn may still say e. The end of a call always may.
+func (l *turnLog) fits(e finn.Event) bool {
+	switch {
+	case e.Kind == finn.TextDelta:
+		return l.response.Len()+len(e.Text) <= MaxAnswer
+	case e.Kind == finn.ToolEnd && l.oldestOpen(e.Tool) >= 0:
+		return true
+	default:
+		return len(l.calls) < maxTurnTools
+	}
+}
+
+// oldestOpen returns the index of the oldest call of that name that has not
+// ended, or -1.
+func (l *turnLog) oldestOpen(name string) int {
+	for i := range l.calls {
+		if !l.ended[i] && l.calls[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
 // toolEnd gives the result to the oldest call of that name without one.
 func (l *turnLog) toolEnd(e finn.Event) {
-	for i := range l.calls {
-		if call := &l.calls[i]; !l.ended[i] && call.Name == e.Tool {
-			call.Result, call.IsError, l.ended[i] = e.Result, e.IsError, true
-			return
-		}
+	if i := l.oldestOpen(e.Tool); i >= 0 {
+		l.calls[i].Result, l.calls[i].IsError, l.ended[i] = e.Result, e.IsError, true
+		return
 	}
 	l.calls = append(l.calls, finn.ToolCall{Name: e.Tool, Result: e.Result, IsError: e.IsError})
 	l.ended = append(l.ended, true)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -195,6 +196,47 @@ func TestBehindALocalFinn(t *testing.T) {
 	turn, err := client.Send(t.Context(), "s", "hi")
 	if err != nil || turn.Response != "real model" {
 		t.Errorf("turn %+v, %v", turn, err)
+	}
+}
+
+func TestTurnOfAHangingServiceEnds(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(http.ResponseWriter){
+		"before the answer begins": func(http.ResponseWriter) {},
+		"after the first word": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, word("so"))
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := service(t, openairesponder.Config{}, func(w http.ResponseWriter, req *http.Request) {
+				_, _ = io.Copy(io.Discard, req.Body) // A server notices who has gone once it has read all.
+				begin(w)
+				<-req.Context().Done() // The server's Close waits for it.
+			})
+			local, err := localfinn.Start(localfinn.Config{Responder: r, TurnTimeout: 200 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = local.Close(context.WithoutCancel(t.Context())) }()
+			client, err := finn.New(finn.Config{URL: local.URL()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = client.Close() }()
+			session, err := client.CreateSession(t.Context(), finn.SessionOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Send(t.Context(), session.ID, "hi"); !errors.Is(err, finn.ErrTurnFailed) {
+				t.Errorf("Send: %v", err)
+			}
+			if _, err := client.Stream(t.Context(), session.ID, "hi", nil); !errors.Is(err, finn.ErrTurnFailed) {
+				t.Errorf("Stream: %v", err)
+			}
+		})
 	}
 }
 
