@@ -117,26 +117,21 @@ func TestEveryRouteKnowsItsCallers(t *testing.T) {
 // panicking fails in a way that nobody foresaw.
 type panicking struct{ chat.SessionStore }
 
+type panickingLimiter struct{}
+
+func (panickingLimiter) Allow(context.Context, string, int) (dixie.RateDecision, error) {
+	panic("a secret cause") //nolint:forbidigo // It is what the test is about.
+}
+
 func TestEveryRouteSurvivesAPanic(t *testing.T) {
 	t.Parallel()
-	broken := func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			panic("a secret cause") //nolint:forbidigo // It is what the test is about.
-		})
-	}
-	whole := start(t, nil)
-	session, _ := whole.do(http.MethodPost, "/api/chat", whole.token(), `{"prompt":"x"}`).field("sessionId").(string)
-	s := start(t, nil, dixie.WithPayment(broken), dixie.WithDependency(dixie.Dependency{
-		Name: "fragile", Required: true, Check: func(context.Context) error {
-			panic("a secret cause") //nolint:forbidigo // As above.
-		},
-	}))
+	s := start(t, nil, dixie.WithRateLimit(dixie.RateLimitConfig{Limiter: panickingLimiter{}}))
 	sockets := start(t, nil, dixie.WithChat(dixie.ChatConfig{Sessions: panicking{}}))
 	token := sockets.token()
 	s.each(http.StatusInternalServerError, "internal_error", func(operation apitest.Operation) answer {
 		if operation.ID == "openSocket" {
 			ticket, _ := sockets.do(http.MethodPost, "/api/ws/ticket", token, "").field("ticket").(string)
-			return sockets.do(operation.Method, "/ws/chat/"+session+"?ticket="+ticket, "", "")
+			return sockets.do(operation.Method, operation.Path+"?ticket="+ticket, "", "", upgrade()...)
 		}
 		got := s.do(operation.Method, operation.Path, adminKey, `{}`)
 		if strings.Contains(string(got.body), "secret") {
@@ -144,6 +139,15 @@ func TestEveryRouteSurvivesAPanic(t *testing.T) {
 		}
 		return got
 	})
+	fragile := start(t, nil, dixie.WithDependency(dixie.Dependency{
+		Name: "fragile", Required: true, Check: func(context.Context) error {
+			panic("a secret cause") //nolint:forbidigo // As above.
+		},
+	}))
+	want(t, "not ready", fragile.do(http.MethodGet, "/readyz", "", ""), http.StatusServiceUnavailable, "service_unavailable")
+	if health := fragile.do(http.MethodGet, "/api/health", "", ""); health.status != http.StatusOK || health.field("status") != "degraded" {
+		t.Errorf("health: %d %s", health.status, health.body)
+	}
 	want(t, "alive", s.do(http.MethodGet, "/livez", "", ""), http.StatusOK, "")
 }
 
@@ -192,13 +196,16 @@ func TestFinnRefuses(t *testing.T) {
 		status     int
 		code       string
 	}{
-		"budget":      {http.StatusPaymentRequired, "BUDGET_EXCEEDED", http.StatusPaymentRequired, "usage_limit"},
-		"rate":        {http.StatusTooManyRequests, "RATE_LIMITED", http.StatusTooManyRequests, "rate_limited"},
-		"model":       {http.StatusUnprocessableEntity, "ORACLE_MODEL_UNAVAILABLE", http.StatusServiceUnavailable, "service_unavailable"},
-		"provider":    {http.StatusBadGateway, "PROVIDER_UNAVAILABLE", http.StatusBadGateway, "service_unavailable"},
-		"credential":  {http.StatusUnauthorized, "AUTH_INVALID", http.StatusBadGateway, "upstream_error"},
-		"another 4xx": {http.StatusTeapot, "SHORT_AND_STOUT", http.StatusBadRequest, "upstream_error"},
-		"5xx":         {http.StatusInternalServerError, "INTERNAL_ERROR", http.StatusBadGateway, "upstream_error"},
+		"budget":     {http.StatusPaymentRequired, "BUDGET_EXCEEDED", http.StatusPaymentRequired, "usage_limit"},
+		"rate":       {http.StatusTooManyRequests, "RATE_LIMITED", http.StatusTooManyRequests, "rate_limited"},
+		"model":      {http.StatusUnprocessableEntity, "ORACLE_MODEL_UNAVAILABLE", http.StatusServiceUnavailable, "service_unavailable"},
+		"provider":   {http.StatusBadGateway, "PROVIDER_UNAVAILABLE", http.StatusBadGateway, "service_unavailable"},
+		"credential": {http.StatusUnauthorized, "AUTH_INVALID", http.StatusBadGateway, "upstream_error"},
+		"conflict":   {http.StatusConflict, "SOMETHING", http.StatusConflict, "upstream_error"},
+		"content":    {http.StatusUnprocessableEntity, "SOMETHING", http.StatusUnprocessableEntity, "upstream_error"},
+		"no path":    {http.StatusNotFound, "", http.StatusNotFound, "upstream_error"},
+		"no session": {http.StatusNotFound, "SESSION_NOT_FOUND", http.StatusNotFound, "not_found"},
+		"5xx":        {http.StatusInternalServerError, "INTERNAL_ERROR", http.StatusBadGateway, "upstream_error"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -21,7 +21,7 @@ import (
 	"dixie/internal/auth"
 	"dixie/internal/chat"
 	"dixie/internal/httpapi"
-	"dixie/internal/ratelimit"
+	"dixie/internal/wallet"
 	"dixie/reputation"
 	reputationmemory "dixie/reputation/memory"
 )
@@ -37,9 +37,16 @@ type Handler struct {
 	finnURL string
 	logger  *slog.Logger
 
+	// drain and stopTasks end what serves and what works; the closers come after both.
+	drain, stopTasks func(context.Context) error
+	closers          []closer // in the order in which they are closed
+
 	shutdown sync.Once
-	closers  []closer // in the order in which they are closed
-	result   error
+	// patience ends when the context of somebody who waits in Shutdown ends.
+	patience     context.Context //nolint:containedctx // It is the life of the shutdown, which several callers share.
+	losePatience context.CancelCauseFunc
+	closed       chan struct{}
+	result       error // written before closed is closed
 }
 
 type closer struct {
@@ -55,7 +62,11 @@ type closer struct {
 func New(opts ...Option) (*Handler, error) {
 	s := &settings{environment: Production}
 	var problems []error
-	for _, opt := range opts {
+	for i, opt := range opts {
+		if opt == nil {
+			problems = append(problems, fmt.Errorf("option %d is nil", i+1))
+			continue
+		}
 		if err := opt(s); err != nil {
 			problems = append(problems, err)
 		}
@@ -67,7 +78,9 @@ func New(opts ...Option) (*Handler, error) {
 	if err := errors.Join(append(problems, s.complete()...)...); err != nil {
 		return nil, fmt.Errorf("dixie: %w", err)
 	}
-	h := &Handler{logger: s.logger}
+	nothing := func(context.Context) error { return nil }
+	h := &Handler{logger: s.logger, drain: nothing, stopTasks: nothing, closed: make(chan struct{})}
+	h.patience, h.losePatience = context.WithCancelCause(context.Background())
 	if err := h.assemble(s); err != nil {
 		return nil, errors.Join(fmt.Errorf("dixie: %w", err), h.Shutdown(context.Background()))
 	}
@@ -163,23 +176,61 @@ func isEphemeral(store any) bool {
 // DefaultOrigin is the origin in development and test when none is given.
 const DefaultOrigin = "http://localhost:3001"
 
-// check makes and drops what validates its own configuration and costs nothing.
+// check makes and drops what validates its own configuration and starts nothing.
 func (s *settings) check() []error {
 	var problems []error
-	if n := len(s.auth.TokenSecret); n > 0 {
-		if _, err := auth.NewHS256(s.auth.TokenSecret); err != nil {
-			problems = append(problems, fmt.Errorf("WithAuth: %w", err))
+	report := func(option string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", option, err))
 		}
 	}
+	if len(s.auth.TokenSecret) > 0 {
+		_, err := auth.NewHS256(s.auth.TokenSecret)
+		report("WithAuth", err)
+	}
+	report("WithAuth", auth.CheckAdminKey(s.auth.AdminKey))
 	if s.finn.URL != "" {
 		client, err := finn.New(s.finn)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("WithFinn: %w", err))
-		} else {
+		report("WithFinn", err)
+		if err == nil {
 			_ = client.Close()
 		}
 	}
+	for i, admin := range s.governance.Admins {
+		if _, ok := wallet.Parse(admin); !ok {
+			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
+		}
+	}
+	policy, err := s.policy()
+	report("WithGovernance", err)
+	if err == nil && s.fleet.Store != nil {
+		cfg := s.fleetConfig(policy)
+		if cfg.Runner == nil {
+			cfg.Runner = fleet.RunnerFunc(nil) // Stands for the one that needs the client.
+		}
+		_, err := fleet.New(cfg)
+		report("WithFleet", err)
+	}
 	return problems
+}
+
+// policy is what admits tasks.
+func (s *settings) policy() (*governance.Policy, error) {
+	budget := s.governance.BudgetMicroUSD
+	switch budget {
+	case 0:
+		budget = DefaultBudgetMicroUSD
+	case -1:
+		budget = 0
+	}
+	return governance.NewPolicy(governance.PolicyConfig{BudgetMicroUSD: budget, Witnesses: s.governance.Witnesses})
+}
+
+func (s *settings) fleetConfig(policy *governance.Policy) fleet.Config {
+	return fleet.Config{
+		Store: s.fleet.Store, Runner: s.fleet.Runner, Policy: admission.New(policy), Catalog: s.fleet.Catalog,
+		Logger: s.logger, Workers: s.fleet.Workers, OnEvent: s.fleet.OnEvent,
+	}
 }
 
 func (h *Handler) assemble(s *settings) error {
@@ -215,9 +266,6 @@ func (h *Handler) assemble(s *settings) error {
 		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
 		Dependencies: s.dependencies, Payment: s.payment, OpenAPI: OpenAPI(),
 	}
-	if cfg.Limiter == nil {
-		cfg.Limiter = ratelimit.NewMemory(0)
-	}
 	if err := s.signIn(&cfg); err != nil {
 		return err
 	}
@@ -238,36 +286,26 @@ func (h *Handler) assemble(s *settings) error {
 	})
 	h.onShutdown("reputation", cfg.Reputation.Close)
 	h.api = httpapi.New(cfg)
-	h.onShutdown("requests", h.api.Drain)
+	h.drain = h.api.Drain
 	return nil
 }
 
 func (h *Handler) startFleet(s *settings, client *finn.Client) (*fleet.Service, error) {
-	budget := s.governance.BudgetMicroUSD
-	switch budget {
-	case 0:
-		budget = DefaultBudgetMicroUSD
-	case -1:
-		budget = 0
-	}
-	policy, err := governance.NewPolicy(governance.PolicyConfig{BudgetMicroUSD: budget, Witnesses: s.governance.Witnesses})
+	policy, err := s.policy()
 	if err != nil {
 		return nil, err
 	}
-	runner := s.fleet.Runner
-	if runner == nil {
-		if runner, err = finnrunner.New(client); err != nil {
+	cfg := s.fleetConfig(policy)
+	if cfg.Runner == nil {
+		if cfg.Runner, err = finnrunner.New(client); err != nil {
 			return nil, err
 		}
 	}
-	service, err := fleet.New(fleet.Config{
-		Store: s.fleet.Store, Runner: runner, Policy: admission.New(policy), Catalog: s.fleet.Catalog,
-		Logger: s.logger, Workers: s.fleet.Workers, OnEvent: s.fleet.OnEvent,
-	})
+	service, err := fleet.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	h.onShutdown("fleet", service.Close)
+	h.stopTasks = service.Close
 	err = service.Start(context.Background())
 	return service, err
 }
@@ -314,18 +352,53 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.api.Serv
 // FinnURL is the base of the Finn in use, which in development may be one in this process.
 func (h *Handler) FinnURL() string { return h.finnURL }
 
-// Shutdown refuses new requests, lets running ones end, streams and WebSockets included, and then closes
-// what New opened. When ctx ends first, what still runs is cut off and the error says what that was.
-// Call http.Server.Shutdown beside it, which stops listening. Further calls return the first result.
+// Shutdown refuses new requests, lets running ones end, streams and WebSockets included, stops the tasks
+// that run here, and then closes what New opened. When ctx ends first, what still runs is cut off, has
+// two seconds to clean up, and the error says what it was. Call http.Server.Shutdown beside it, which
+// stops listening. Shutdown may be called again, also while it runs: every call returns the same result,
+// and the first context to end cuts off what still runs.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.shutdown.Do(func() {
-		var problems []error
-		for _, c := range h.closers {
-			if err := c.close(ctx); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", c.name, err))
-			}
-		}
-		h.result = errors.Join(problems...)
-	})
+	h.shutdown.Do(func() { go h.close() }) //nolint:contextcheck // It outlives this caller.
+	stop := context.AfterFunc(ctx, func() { h.losePatience(context.Cause(ctx)) })
+	defer stop()
+	<-h.closed
 	return h.result
+}
+
+// cleanupTime is what is left for cleaning up when patience has ended.
+const cleanupTime = 2 * time.Second
+
+// close runs once.
+func (h *Handler) close() {
+	defer close(h.closed)
+	ctx, cancel := outlasting(h.patience, cleanupTime)
+	defer cancel()
+	var problems []error
+	report := func(name string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	// Tasks do not wait for requests, nor the other way round: each has all the time there is.
+	drained := make(chan error, 1)
+	go func() { drained <- h.drain(h.patience) }()
+	stopped := h.stopTasks(ctx)
+	report("requests", <-drained)
+	report("tasks", stopped)
+	for _, c := range h.closers {
+		report(c.name, c.close(ctx))
+	}
+	h.result = errors.Join(problems...)
+}
+
+// outlasting returns a context that ends some time after ctx.
+func outlasting(ctx context.Context, extra time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(extra, func() { cancel(context.Cause(ctx)) })
+	})
+	return longer, func() {
+		stop()
+		cancel(nil)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,14 +63,24 @@ func TestLogsTellNoSecrets(t *testing.T) {
 		defer mu.Unlock()
 		return logs.Write(p)
 	}), &slog.HandlerOptions{Level: slog.LevelDebug}))))
-	token := s.token()
+	key, err := wallet.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _ := s.signIn(key).field("token").(string)
 	s.do(http.MethodPost, "/api/chat", token, `{"prompt":"prompt-secret"}`)
+	s.do(http.MethodPost, "/api/fleet/spawn", token, spawnBody("prompt-secret"))
+	s.do(http.MethodPost, "/api/reputation/agent/events", token, qualitySignal(0.5, ""))
+	s.do(http.MethodPost, "/api/fleet/spawn", token, `{"maxRetries":`+strings.Repeat("7", 50_000)+`}`)
 	s.do(http.MethodPost, "/api/chat", token, `{"prompt":"prompt-secret [[fail]]"}`)
 	s.do(http.MethodDelete, "/api/admin/allowlist/"+string(wallet.TestAddress), adminKey, "")
 	s.do(http.MethodGet, "/api/"+string(wallet.TestAddress), "dxk_secret_key", "")
 	mu.Lock()
 	defer mu.Unlock()
-	for _, secret := range []string{token, "prompt-secret", string(wallet.TestAddress), adminKey, "dxk_secret_key"} {
+	for _, secret := range []string{
+		token, "prompt-secret", string(key.Address()), strings.ToLower(string(key.Address())), strings.Repeat("7", 1000),
+		string(wallet.TestAddress), adminKey, "dxk_secret_key",
+	} {
 		if bytes.Contains(logs.Bytes(), []byte(secret)) {
 			t.Errorf("the log holds %q", secret)
 		}

@@ -7,27 +7,104 @@ import (
 	"dixie/internal/ratelimit"
 )
 
-// Interfaces and values that options take. They are implemented by whoever shares state between
-// replicas; without one, the process keeps the state in memory, within stated bounds.
+// Interfaces that options take. They are implemented by whoever shares state between replicas; without
+// one, the process keeps the state in memory, within stated bounds. Every implementation must be safe
+// for concurrent use, and returns, wrapped or not, the errors that its methods name.
 type (
-	// NonceStore remembers the nonces of sign-ins; see [WithAuth].
+	// NonceStore remembers the nonces of sign-ins; see [WithAuth]:
+	//
+	//	Put(ctx context.Context, nonce string, ttl time.Duration) error
+	//	Take(ctx context.Context, nonce string) (bool, error)
+	//
+	// Take forgets the nonce and says whether it was there and unexpired; of two callers with the same
+	// nonce exactly one gets true.
 	NonceStore = auth.NonceStore
-	// TicketStore remembers WebSocket tickets; see [WithAuth].
+
+	// TicketStore remembers WebSocket tickets by their hash; see [WithAuth]:
+	//
+	//	Put(ctx context.Context, hash, wallet string, ttl time.Duration, maxUnused int) error
+	//	Take(ctx context.Context, hash string) (wallet string, ok bool, err error)
+	//
+	// Put fails with [ErrTooManyTickets] when the wallet has maxUnused unexpired ones. Take forgets the
+	// ticket, also when it has expired, and returns its wallet if it was good.
 	TicketStore = auth.TicketStore
-	// Allowlist says who may come in; see [WithAllowlist].
+
+	// Allowlist says who may come in; see [WithAllowlist]:
+	//
+	//	AllowsWallet(address string) bool
+	//	AllowsKey(key string) bool
+	//	List() AllowlistData
+	//	Add(ctx context.Context, kind EntryKind, value string) (AllowlistData, error)
+	//	Remove(ctx context.Context, entry string) (AllowlistData, error)
+	//	Close() error
+	//
+	// The first two are asked on each request and answer without I/O; AllowsWallet gets EIP-55 addresses,
+	// AllowsKey compares in constant time. Adding what is there already is no error; what is neither an
+	// address nor a key is [ErrInvalidEntry], and removing what is not there [ErrNotListed].
 	Allowlist = auth.Allowlist
+
+	// RateLimiter counts requests; see [WithRateLimit]:
+	//
+	//	Allow(ctx context.Context, identity string, limit int) (RateDecision, error)
+	//
+	// An error says that the limiter is out of order; the process then counts by itself.
+	RateLimiter = ratelimit.Limiter
+
+	// SessionStore remembers who owns a chat session; see [WithChat]:
+	//
+	//	Create(ctx context.Context, s Session) error
+	//	Get(ctx context.Context, id string) (Session, error)
+	//	Touch(ctx context.Context, id string, at time.Time) error
+	//	List(ctx context.Context, owner string, limit int) ([]Session, error)
+	//
+	// Creating an id that exists is an error: it may be another owner's. Get and Touch fail with
+	// [ErrSessionNotFound]; Touch books one more turn and never moves the last activity back. List is
+	// ordered by last activity, newest first; a limit of 0 or less means all.
+	SessionStore = chat.SessionStore
+
+	// TurnLock keeps the turns of one session in line; see [WithChat]:
+	//
+	//	Acquire(ctx context.Context, sessionID string) (release func(), err error)
+	//
+	// It waits until nobody else has the session. The caller calls release exactly once, from any
+	// goroutine. When ctx ends first, the error is [ErrBusy] and wraps the cause.
+	TurnLock = chat.TurnLock
+)
+
+// Values of these interfaces and of options.
+type (
 	// AllowlistData is the content of an [Allowlist].
 	AllowlistData = auth.AllowlistData
-	// RateLimiter counts requests; see [WithRateLimit].
-	RateLimiter = ratelimit.Limiter
+	// AccessPolicy is a note within [AllowlistData]; nothing enforces it.
+	AccessPolicy = auth.AccessPolicy
+	// EntryKind is [EntryWallet] or [EntryAPIKey].
+	EntryKind = auth.EntryKind
 	// RateDecision is what a [RateLimiter] says about one request.
 	RateDecision = ratelimit.Decision
-	// SessionStore remembers who owns a chat session; see [WithChat].
-	SessionStore = chat.SessionStore
-	// TurnLock keeps the turns of one session in line; see [WithChat].
-	TurnLock = chat.TurnLock
+	// Session is what a [SessionStore] remembers of a conversation.
+	Session = chat.Session
 	// Interaction is a finished chat turn; see [WithChat].
 	Interaction = chat.Interaction
 	// Dependency is something whose state the health report shows; see [WithDependency].
 	Dependency = httpapi.Dependency
+)
+
+// The kinds of an allowlist's entries.
+const (
+	EntryWallet = auth.EntryWallet
+	EntryAPIKey = auth.EntryAPIKey
+)
+
+// Errors that implementations of these interfaces return. Compare with [errors.Is].
+var (
+	// ErrTooManyTickets: the wallet has as many unused tickets as it may have. 429.
+	ErrTooManyTickets = auth.ErrTooManyTickets
+	// ErrInvalidEntry: the value is neither an address nor an API key. 400.
+	ErrInvalidEntry = auth.ErrInvalidEntry
+	// ErrNotListed: the entry is not on the allowlist. 404.
+	ErrNotListed = auth.ErrNotListed
+	// ErrSessionNotFound: there is no such session. 404.
+	ErrSessionNotFound = chat.ErrSessionNotFound
+	// ErrBusy: the session's earlier turns did not end in time. 503.
+	ErrBusy = chat.ErrBusy
 )

@@ -30,8 +30,8 @@ const (
 // relaxed says whether missing secrets, stores and backends are filled in.
 func (e Environment) relaxed() bool { return e == Development || e == Test }
 
-// Option configures a [Handler]. Options are applied in order; a later one replaces an earlier one of
-// its area. What is wrong with any of them is reported by [New], all at once.
+// Option configures a [Handler]. Options are applied in order; a later one replaces an earlier one of the
+// same name, except that [WithDependency] adds, and that there can be one allowlist only. What is wrong with any of them is reported by [New], all at once.
 type Option func(*settings) error
 
 type settings struct {
@@ -79,7 +79,8 @@ func WithLogger(l *slog.Logger) Option {
 type AuthConfig struct {
 	// TokenSecret signs tokens with HS256: 32 bytes at least. Every replica needs the same one.
 	TokenSecret []byte
-	// AdminKey opens the admin routes; empty answers 403 on all of them.
+	// AdminKey opens the admin routes; empty answers 403 on all of them. It must not begin as an API key
+	// does, nor with or end in white space, which a header cannot carry.
 	AdminKey string
 	// Origins are the sites that people sign in from and pages may call from (CORS), as
 	// "scheme://host[:port]". A signed message must name one of them.
@@ -183,7 +184,7 @@ type GovernanceConfig struct {
 	Stakes governance.StakeSource
 	// TierCache is shared between replicas; nil keeps 10,000 tiers in memory.
 	TierCache governance.TierCache
-	// TierTTL is how long a resolved tier is used again; 0 is five minutes.
+	// TierTTL is how long a resolved tier is used again; 0 is five minutes, -1 asks on each request.
 	TierTTL time.Duration
 	// Admins are wallets that count as sovereign.
 	Admins []string
@@ -200,8 +201,8 @@ const DefaultBudgetMicroUSD = 100_000
 // WithGovernance configures tiers and admission.
 func WithGovernance(c GovernanceConfig) Option {
 	return func(s *settings) error {
-		if c.TierTTL < 0 {
-			return errors.New("WithGovernance: TierTTL is negative")
+		if c.TierTTL < -1 {
+			return errors.New("WithGovernance: TierTTL is below -1")
 		}
 		if c.BudgetMicroUSD < -1 {
 			return errors.New("WithGovernance: BudgetMicroUSD is below -1")
@@ -293,7 +294,8 @@ func WithDependency(d Dependency) Option {
 }
 
 // WithPayment puts a payment check between the allowlist and the tier: who has not paid is answered
-// there. Default, and nil: everything passes.
+// there, and [PrincipalFrom] tells who it is. Signing in, the admin routes, health and the description
+// are not behind it. Default, and nil: everything passes.
 func WithPayment(check func(http.Handler) http.Handler) Option {
 	return func(s *settings) error {
 		s.payment = check

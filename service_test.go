@@ -58,6 +58,8 @@ type service struct {
 	url     string
 	handler *dixie.Handler
 	client  *http.Client
+	// cut says that the test cuts something off, so that Shutdown has something to tell.
+	cut bool
 }
 
 func start(tb testing.TB, responder localfinn.Responder, opts ...dixie.Option) *service {
@@ -78,14 +80,20 @@ func start(tb testing.TB, responder localfinn.Responder, opts ...dixie.Option) *
 	}
 	server := httptest.NewServer(h)
 	client := &http.Client{Transport: describe(tb).Transport(tb, &http.Transport{})}
+	s := &service{t: tb, url: server.URL, handler: h, client: client}
 	tb.Cleanup(func() {
 		client.CloseIdleConnections()
 		server.Close()
-		if err := errors.Join(h.Shutdown(context.WithoutCancel(tb.Context())), local.Close(context.WithoutCancel(tb.Context()))); err != nil {
+		ctx := context.WithoutCancel(tb.Context())
+		ended := h.Shutdown(ctx)
+		if s.cut {
+			ended = nil
+		}
+		if err := errors.Join(ended, local.Close(ctx)); err != nil {
 			tb.Error(err)
 		}
 	})
-	return &service{tb, server.URL, h, client}
+	return s
 }
 
 // answer is a response with its body read.

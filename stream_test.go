@@ -72,6 +72,14 @@ func (s *service) dial(token, session string) *websocket.Conn {
 	return conn
 }
 
+// upgrade is what makes a GET the opening of a WebSocket.
+func upgrade() []string {
+	return []string{
+		"Connection", "keep-alive, Upgrade", "Upgrade", "websocket",
+		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==",
+	}
+}
+
 func (s *service) readUntilDone(conn *websocket.Conn) []string {
 	s.t.Helper()
 	var types []string
@@ -111,7 +119,7 @@ func TestWebSocketGetsTheTurn(t *testing.T) {
 
 	refuse := func(name, path string, status int, code string, header ...string) {
 		t.Helper()
-		got := s.do(http.MethodGet, path, "", "", header...)
+		got := s.do(http.MethodGet, path, "", "", append(upgrade(), header...)...)
 		if got.status != status || got.field("error") != code {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
@@ -120,11 +128,27 @@ func TestWebSocketGetsTheTurn(t *testing.T) {
 		ticket, _ := s.do(http.MethodPost, "/api/ws/ticket", token, "").field("ticket").(string)
 		return ticket
 	}
+	ticket := newTicket(token)
+	plain := s.do(http.MethodGet, "/ws/chat/"+session+"?ticket="+ticket, "", "")
+	want(t, "no upgrade", plain, http.StatusUpgradeRequired, "upgrade_required")
+	want(t, "HEAD", s.do(http.MethodHead, "/ws/chat/"+session+"?ticket="+ticket, "", ""), http.StatusMethodNotAllowed, "")
+	refuse("the ticket is still good", "/ws/chat/a.b?ticket="+ticket, 401, "invalid_session_id")
 	refuse("no ticket", "/ws/chat/"+session, 401, "missing_ticket")
 	refuse("bad ticket", "/ws/chat/"+session+"?ticket=wst_"+strings.Repeat("0", 48), 401, "invalid_ticket")
 	refuse("bad id", "/ws/chat/a.b?ticket="+newTicket(token), 401, "invalid_session_id")
 	refuse("foreign origin", "/ws/chat/"+session+"?ticket="+newTicket(token), 403, "forbidden_origin", "Origin", "https://evil.example")
 	refuse("another's session", "/ws/chat/"+session+"?ticket="+newTicket(s.token()), 403, "forbidden_session")
+}
+
+func firstSession(t *testing.T, list answer) string {
+	t.Helper()
+	var sessions []struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(list.body, &sessions); err != nil || len(sessions) == 0 {
+		t.Fatalf("sessions %s, %v", list.body, err)
+	}
+	return sessions[0].ID
 }
 
 func TestShutdownDrainsAndClosesSockets(t *testing.T) {
@@ -139,6 +163,8 @@ func TestShutdownDrainsAndClosesSockets(t *testing.T) {
 		// Until the turn has begun.
 		continue
 	}
+	session := firstSession(t, s.do(http.MethodGet, "/api/sessions", token, ""))
+	conn := s.dial(token, session)
 	go func() { done <- s.handler.Shutdown(t.Context()) }()
 	for s.do(http.MethodGet, "/readyz", "", "").status == http.StatusOK {
 		continue
@@ -146,6 +172,15 @@ func TestShutdownDrainsAndClosesSockets(t *testing.T) {
 	want(t, "while draining", s.do(http.MethodGet, "/api/health", "", ""), http.StatusServiceUnavailable, "shutting_down")
 	close(g.next)
 	want(t, "the turn that ran", <-result, http.StatusOK, "")
+	for {
+		// What is left of the turn, and then the end.
+		if _, _, err := conn.Read(t.Context()); err != nil {
+			if status := websocket.CloseStatus(err); status != websocket.StatusGoingAway {
+				t.Errorf("the socket closed with %v: %v", status, err)
+			}
+			break
+		}
+	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

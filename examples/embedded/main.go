@@ -27,12 +27,13 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
 	log.Println("listening on http://127.0.0.1:3001")
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		log.Println(err)
-	}
+	served := server.ListenAndServe()
 	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := h.Shutdown(drain); err != nil {
 		log.Println(err)
+	}
+	if !errors.Is(served, http.ErrServerClosed) {
+		log.Fatal(served) //nolint:gocritic // Everything is closed already.
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,7 +38,22 @@ type config struct {
 	warnings       []string
 }
 
-// variable is a row of the configuration: what `staging-server config` shows and .env.example lists.
+// relaxed says whether what is missing is filled in.
+func (c *config) relaxed() bool {
+	return c.environment == dixie.Development || c.environment == dixie.Test
+}
+
+// listensOn takes the port over that the system chose for port 0, and the origin that follows from it.
+func (c *config) listensOn(address net.Addr) {
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		c.port = tcp.Port
+	}
+	if len(c.origins) == 0 {
+		c.origins = []string{"http://localhost:" + strconv.Itoa(c.port)}
+	}
+}
+
+// variable is a row of the configuration, as `staging-server config` shows it.
 type variable struct {
 	name, kind, standard, text string
 }
@@ -192,16 +208,13 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	if word != "" {
 		c.environment = dixie.Environment(word)
 	}
-	relaxed := false
 	switch c.environment {
-	case dixie.Development, dixie.Test:
-		relaxed = true
-	case dixie.Staging, dixie.Production:
+	case dixie.Development, dixie.Test, dixie.Staging, dixie.Production:
 	default:
 		r.problemf("%s is %q, not development, test, staging or production", name, word)
 	}
 	c.host = r.text("DIXIE_HOST")
-	if c.host == "" && relaxed {
+	if c.host == "" && c.relaxed() {
 		c.host = "127.0.0.1"
 	}
 	c.finnURL = r.url("FINN_URL", "http", "https")
@@ -209,8 +222,12 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.finnToken = r.text("FINN_AUTH_TOKEN")
 	c.secret, _ = lookup("DIXIE_JWT_PRIVATE_KEY")
 	c.adminKey = r.text("DIXIE_ADMIN_KEY")
-	if c.origins = list(r.text("DIXIE_CORS_ORIGINS")); len(c.origins) == 0 {
-		c.origins = []string{"http://localhost:" + strconv.Itoa(c.port)}
+	c.origins = list(r.text("DIXIE_CORS_ORIGINS"))
+	for _, origin := range c.origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+			r.problemf("DIXIE_CORS_ORIGINS: %q is not scheme://host[:port]", origin)
+		}
 	}
 	c.allowlistPath = r.text("DIXIE_ALLOWLIST_PATH")
 	c.allowlistPoll = r.text("DIXIE_ALLOWLIST_POLL") == "1"
@@ -230,17 +247,24 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)
 		}
 	}
-	r.strict(&c, relaxed)
+	if strings.HasPrefix(c.adminKey, "dxk_") {
+		r.problemf("DIXIE_ADMIN_KEY must not begin with dxk_, as API keys do")
+	}
+	if c.adminKey == "" && c.relaxed() {
+		c.adminKey = rand.Text()
+		r.warnings = append(r.warnings, "DIXIE_ADMIN_KEY is not set; a random one is printed at the start")
+	}
+	r.strict(&c)
 	c.warnings = r.warnings
 	return c, errors.Join(r.problems...)
 }
 
 // strict holds what must not be left open outside of development and test.
-func (r *reader) strict(c *config, relaxed bool) {
+func (r *reader) strict(c *config) {
 	if c.secret != "" && len(c.secret) < minSecret {
 		r.problemf("DIXIE_JWT_PRIVATE_KEY has %d bytes, at least %d are needed", len(c.secret), minSecret)
 	}
-	if relaxed {
+	if c.relaxed() {
 		if c.allowlistPath == "" && !isLoopback(c.host) {
 			r.problemf("without an allowlist every wallet is admitted, which is allowed on a loopback address only: " +
 				"set DIXIE_ALLOWLIST_PATH, or DIXIE_HOST=127.0.0.1")

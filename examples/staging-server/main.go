@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -67,16 +66,14 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	for _, w := range c.warnings {
 		logger.Warn("configuration", "problem", w)
 	}
-	if c.adminKey == "" && c.environment != dixie.Staging {
-		c.adminKey = rand.Text()
-	}
-	h, err := dixie.New(options(c, logger)...)
-	if err != nil {
-		return err
-	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err), h.Shutdown(context.Background()))
+		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
+	}
+	c.listensOn(listener.Addr())
+	h, err := dixie.New(options(c, logger)...)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
@@ -122,6 +119,10 @@ func options(c config, logger *slog.Logger) []dixie.Option {
 	if rate == 0 {
 		rate = -1
 	}
+	ttl := c.tierTTL
+	if ttl == 0 {
+		ttl = -1
+	}
 	budget := c.budget
 	if budget == 0 {
 		budget = -1
@@ -132,7 +133,7 @@ func options(c config, logger *slog.Logger) []dixie.Option {
 		dixie.WithAuth(dixie.AuthConfig{TokenSecret: []byte(c.secret), AdminKey: c.adminKey, Origins: c.origins}),
 		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
 		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: rate, TrustedProxies: c.trustedProxies}),
-		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: c.tierTTL, BudgetMicroUSD: budget}),
+		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: ttl, BudgetMicroUSD: budget}),
 	}
 	if c.allowlistPath != "" {
 		opts = append(opts, dixie.WithAllowlistFile(c.allowlistPath, c.allowlistPoll))
@@ -140,9 +141,10 @@ func options(c config, logger *slog.Logger) []dixie.Option {
 	return opts
 }
 
-// greet tells a newcomer what is in use and what to try. In development only: it shows the admin key.
+// greet tells a newcomer what is in use and what to try. In development and test only: it shows the admin
+// key.
 func greet(out io.Writer, c config, finnURL string) {
-	if c.environment != dixie.Development {
+	if !c.relaxed() {
 		return
 	}
 	allowlist := "every wallet that signs in is admitted"
@@ -159,7 +161,7 @@ func greet(out io.Writer, c config, finnURL string) {
 		login += " -url " + base
 	}
 	_, _ = fmt.Fprintf(out, `
-dixie %s, development, on %s
+dixie %s, %[7]s, on %[2]s
   Finn       %s
   Allowlist  %s
   Stores     in memory: nothing survives a restart
@@ -178,7 +180,7 @@ Try, in another terminal:
 
 Stop with Ctrl-C.
 
-`, dixie.Version, base, backend, allowlist, c.adminKey, login)
+`, dixie.Version, base, backend, allowlist, c.adminKey, login, c.environment)
 }
 
 // healthcheck asks the server of this configuration whether it is ready.

@@ -118,15 +118,13 @@ func TestReadmeSequence(t *testing.T) {
 	if len(blocks) < 5 {
 		t.Fatalf("%d blocks to try", len(blocks))
 	}
-	script := ""
-	var scriptSb122 strings.Builder
+	var commands strings.Builder
 	for _, b := range blocks {
-		scriptSb122.WriteString("printf '\\036'\n" + b[1])
+		commands.WriteString("printf '\\036'\n" + b[1])
 	}
-	script += scriptSb122.String()
-	script = strings.NewReplacer(
+	script := strings.NewReplacer(
 		"http://localhost:3001", server.url, "go run ./examples/siwe-login", login+" -url "+server.url,
-	).Replace(script)
+	).Replace(commands.String())
 	out, err := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -164,27 +162,6 @@ func shape(t *testing.T, text string) []string {
 		}
 	}
 	return fields
-}
-
-// TestReadmeEmbedding compiles the README's host service.
-func TestReadmeEmbedding(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)<!-- embed -->\n```go\n(.*?)```").FindSubmatch(readme)
-	if block == nil {
-		t.Fatal("no block")
-	}
-	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, block[1], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
 
 func TestHealthcheck(t *testing.T) {
@@ -252,11 +229,14 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 			[]string{"DIXIE_ENV=production"},
 			[]string{"FINN_URL is required", "DIXIE_JWT_PRIVATE_KEY is required", "DIXIE_ADMIN_KEY is required"},
 		},
-		"unknown environment":    {[]string{"NODE_ENV=moon"}, []string{`NODE_ENV is "moon"`}},
-		"open to the network":    {[]string{"DIXIE_HOST=0.0.0.0"}, []string{"loopback", "DIXIE_ALLOWLIST_PATH"}},
-		"short secret":           {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
-		"URL":                    {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
-		"level, proxies at once": {[]string{"LOG_LEVEL=loud", "DIXIE_TRUSTED_PROXIES=x"}, []string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES"}},
+		"unknown environment": {[]string{"NODE_ENV=moon"}, []string{`NODE_ENV is "moon"`}},
+		"open to the network": {[]string{"DIXIE_HOST=0.0.0.0"}, []string{"loopback", "DIXIE_ALLOWLIST_PATH"}},
+		"short secret":        {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
+		"URL":                 {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
+		"everything at once": {
+			[]string{"LOG_LEVEL=loud", "DIXIE_TRUSTED_PROXIES=x", "DIXIE_CORS_ORIGINS=nope,https://a.example/path", "DIXIE_ADMIN_KEY=dxk_12345678"},
+			[]string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES", `"nope"`, `"https://a.example/path"`, "DIXIE_ADMIN_KEY"},
+		},
 	} {
 		cmd := exec.CommandContext(t.Context(), binary)
 		cmd.Env = append([]string{"DIXIE_PORT=" + strconv.Itoa(0)}, tc.env...)

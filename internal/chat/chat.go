@@ -1,8 +1,8 @@
 // Package chat runs conversations with Finn: it remembers who owns a session, keeps the turns of a
 // session in line, translates what Finn says into the events that clients understand, and holds those
 // events for the reader that comes next. A [Service] is safe for concurrent use; it does not own the
-// backend, the store and the lock that it is given, and has background work only for prompts whose
-// caller went away, which [Service.Close] ends. Everything that a client can make grow has a bound,
+// backend, the store and the lock that it is given. Each answer that Finn gives in one piece is awaited on
+// a goroutine of its own, which outlives a caller that goes away and which [Service.Close] ends. Everything that a client can make grow has a bound,
 // which is named where it is kept.
 package chat
 
@@ -26,7 +26,7 @@ var (
 	ErrBusy = errors.New("chat: session is busy")
 	// ErrStoreUnavailable: the session store could not be asked. It wraps the cause.
 	ErrStoreUnavailable = errors.New("chat: session store unavailable")
-	// ErrTooManyReaders: the service has as many subscriptions as it may have.
+	// ErrTooManyReaders: the owner or the service has as many subscriptions as it may have.
 	ErrTooManyReaders = errors.New("chat: too many readers")
 	// ErrSlowReader ends a subscription that did not keep up with its session's events.
 	ErrSlowReader = errors.New("chat: reader is too slow")

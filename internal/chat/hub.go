@@ -19,8 +19,10 @@ const (
 	// last event is oldest go first.
 	maxSessionsHeld = 10_000
 	maxTotalBytes   = 64 << 20
-	// maxSessionReaders bounds the subscriptions of a session, maxReaders those of all.
+	// maxSessionReaders bounds the subscriptions of a session, maxOwnerReaders those of an owner, so that
+	// nobody can crowd out the others alone, and maxReaders those of all.
 	maxSessionReaders = 64
+	maxOwnerReaders   = 1000
 	maxReaders        = 10_000
 	// smallLog is how much of an empty log is kept while there are readers.
 	smallLog = 16
@@ -42,6 +44,7 @@ type hub struct {
 	held     *list.List         // GUARDED_BY(mu); of *record with events, last event newest first
 	bytes    int                // GUARDED_BY(mu); in all logs
 	readers  int                // GUARDED_BY(mu)
+	owners   map[string]int     // GUARDED_BY(mu); how many of the readers each has
 	sweeper  *time.Timer        // GUARDED_BY(mu); not nil while anything is held
 }
 
@@ -65,7 +68,7 @@ type entry struct {
 }
 
 func newHub() *hub {
-	h := &hub{sessions: make(map[string]*record), held: list.New()}
+	h := &hub{sessions: make(map[string]*record), owners: make(map[string]int), held: list.New()}
 	h.clock.Store(uint64(max(0, time.Now().UnixMicro())))
 	return h
 }

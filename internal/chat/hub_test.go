@@ -390,47 +390,6 @@ func TestParallelReadersGetTheSame(t *testing.T) {
 	}
 }
 
-func TestReadersPerSessionAreBounded(t *testing.T) {
-	t.Parallel()
-	b := setup(t, &fakeFinn{})
-	id := open(t, b)
-	oldest := b.attach(t, id)
-	second := b.attach(t, id)
-	for range 63 {
-		b.attach(t, id)
-	}
-	if _, err := oldest.Next(t.Context()); !errors.Is(err, chat.ErrDisplaced) {
-		t.Errorf("the oldest of 65 readers: %v, want ErrDisplaced", err)
-	}
-	oldest.Close() // Must not take anybody's place.
-	b.say(t, id, "x")
-	if got := waiting(t, second); len(got) != 3 {
-		t.Errorf("the second reader got %d events, want 3", len(got))
-	}
-}
-
-func TestReadersAreBounded(t *testing.T) {
-	t.Parallel()
-	b := setup(t, &fakeFinn{}, func(c *chat.Config) { c.Sessions = countless{} })
-	var subs []*chat.Subscription
-	for i := range 10_000 {
-		sub, err := b.Attach(t.Context(), alice, fmt.Sprint("s-", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		subs = append(subs, sub)
-	}
-	if _, err := b.Attach(t.Context(), alice, "s"); !errors.Is(err, chat.ErrTooManyReaders) {
-		t.Errorf("Attach beyond the bound = %v, want ErrTooManyReaders", err)
-	}
-	subs[0].Close()
-	subs[0].Close()
-	b.attach(t, "s")
-	if _, err := b.Attach(t.Context(), alice, "s"); !errors.Is(err, chat.ErrTooManyReaders) {
-		t.Errorf("Attach after one was closed twice = %v, want ErrTooManyReaders", err)
-	}
-}
-
 func TestNextEndsWithItsContextAndWithClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

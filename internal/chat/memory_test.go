@@ -104,6 +104,16 @@ func TestMemorySessionsEviction(t *testing.T) {
 			t.Errorf("an evicted session is still listed: %v", ids(list))
 		}
 	})
+	t.Run("default", func(t *testing.T) {
+		t.Parallel()
+		m := chat.NewMemorySessions(-1)
+		for i := range chat.DefaultMaxSessions + 1 {
+			create(m, fmt.Sprintf("wallet:%d", i), fmt.Sprintf("s-%d", i))
+		}
+		if !gone(m, "s-0") || gone(m, "s-1") || gone(m, fmt.Sprintf("s-%d", chat.DefaultMaxSessions)) {
+			t.Errorf("not the oldest of %d sessions went", chat.DefaultMaxSessions+1)
+		}
+	})
 	t.Run("owner", func(t *testing.T) {
 		t.Parallel()
 		m := chat.NewMemorySessions(0)

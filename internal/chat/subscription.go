@@ -12,6 +12,7 @@ import (
 type Subscription struct {
 	hub    *hub
 	record *record
+	owner  string
 	// wake has room for one signal, so that the publisher never waits.
 	wake chan struct{}
 	// attachedAt is the hub's clock when the subscription began.
@@ -27,14 +28,14 @@ type Subscription struct {
 	ended error
 }
 
-// attach begins a subscription.
-func (h *hub) attach(sessionID string) (*Subscription, error) {
+// attach begins a subscription of owner, whose the session must be.
+func (h *hub) attach(owner, sessionID string) (*Subscription, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return nil, ErrClosed
 	}
-	if h.readers >= maxReaders {
+	if h.readers >= maxReaders || h.owners[owner] >= maxOwnerReaders {
 		return nil, ErrTooManyReaders
 	}
 	r := h.current(sessionID, time.Now())
@@ -44,9 +45,10 @@ func (h *hub) attach(sessionID string) (*Subscription, error) {
 	if len(r.readers) >= maxSessionReaders {
 		h.detach(r, r.readers[0], ErrDisplaced)
 	}
-	s := &Subscription{hub: h, record: r, wake: make(chan struct{}, 1), attachedAt: h.clock.Add(1)}
+	s := &Subscription{hub: h, record: r, owner: owner, wake: make(chan struct{}, 1), attachedAt: h.clock.Add(1)}
 	r.readers = append(r.readers, s)
 	h.readers++
+	h.owners[owner]++
 	return s, nil
 }
 
@@ -125,6 +127,10 @@ func (h *hub) detach(r *record, s *Subscription, why error) {
 	if at := slices.Index(r.readers, s); at >= 0 {
 		r.readers = slices.Delete(r.readers, at, at+1)
 		h.readers--
+		h.owners[s.owner]--
+		if h.owners[s.owner] == 0 {
+			delete(h.owners, s.owner)
+		}
 	}
 	s.ended = why
 	s.signal()

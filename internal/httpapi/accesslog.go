@@ -3,6 +3,7 @@ package httpapi
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -49,12 +50,21 @@ func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) 
 		slog.Int64("bytes", sent),
 	)
 	if x.cause != nil && level >= slog.LevelWarn {
-		attrs = append(attrs, slog.String("error", x.cause.Error()))
+		attrs = append(attrs, slog.String("error", shortened(x.cause.Error())))
 	}
 	if aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
 	a.cfg.Logger.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// shortened keeps a client, whose words a cause may repeat, from filling the log.
+func shortened(cause string) string {
+	const longest = 512
+	if len(cause) <= longest {
+		return cause
+	}
+	return strings.ToValidUTF8(cause[:longest], "") + "…"
 }
 
 // routeOf is the template of the route, also for requests that were refused before they reached it.

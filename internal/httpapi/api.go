@@ -11,7 +11,8 @@ package httpapi
 //   - takes who calls from callerWallet(r) (a wallet) or callerOwner(r) (a wallet or an API key);
 //     each returns an error to hand back as it is;
 //   - reads path ids with pathID(r, "name"), which refuses what is not a safe identifier with 400;
-//   - reads bodies with decodeJSON(r, &body): one bounded read, then strict decoding, 400 or 413;
+//   - reads bodies with decodeJSON(r, &body): one bounded read, then decoding, 400, 413 or,
+//     when the body takes too long, 503; fields that body does not have are ignored;
 //   - answers with writeJSON(w, status, value) and returns nil, or returns an error and writes
 //     nothing. toAPIError in errors.go maps the domain's sentinels to status and code; a handler
 //     makes its own with invalid("text") or &apiError{...} where no sentinel says it.
@@ -84,7 +85,8 @@ type Config struct {
 	AdminKey string
 	// RatePerMinute is the limit per identity; 0 switches rate limiting off.
 	RatePerMinute int
-	Limiter       ratelimit.Limiter
+	// Limiter is shared with other replicas; nil, and while it fails, this process counts by itself.
+	Limiter ratelimit.Limiter
 	// TrustedProxies may name the client in X-Forwarded-For; empty trusts nobody.
 	TrustedProxies []netip.Prefix
 	SignIn         SignIn
@@ -108,6 +110,7 @@ type Config struct {
 // API is the HTTP surface. Make one with [New].
 type API struct {
 	buffers    buffers
+	limiter    *ratelimit.Memory
 	cfg        Config
 	mux        *http.ServeMux
 	chain      http.Handler
@@ -128,6 +131,7 @@ func New(cfg Config) *API {
 	a := &API{
 		cfg:        cfg,
 		mux:        http.NewServeMux(),
+		limiter:    ratelimit.NewMemory(0),
 		origins:    make(map[string]struct{}, len(cfg.Origins)),
 		nonceLimit: max(minNoncesPerMinute, cfg.RatePerMinute/nonceShare),
 		started:    time.Now(),

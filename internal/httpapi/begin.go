@@ -42,7 +42,7 @@ func (a *API) beginExchange(next http.Handler) http.Handler {
 		}
 		w.Header()["X-Request-Id"] = []string{x.requestID}
 		ctx := context.WithValue(r.Context(), exchangeKey{}, x)
-		next.ServeHTTP(&response{ResponseWriter: w, x: x}, r.WithContext(ctx))
+		next.ServeHTTP(newResponse(w, x), r.WithContext(ctx))
 	})
 }
 
@@ -85,6 +85,11 @@ func (a *API) clientAddress(r *http.Request) netip.Addr {
 }
 
 func (a *API) isTrustedProxy(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		// A peer without an address came over a Unix socket: whoever says that there are proxies put one
+		// in front of it.
+		return len(a.cfg.TrustedProxies) > 0
+	}
 	for _, p := range a.cfg.TrustedProxies {
 		if p.Contains(addr) {
 			return true

@@ -31,7 +31,7 @@ func (a *API) inner(mux http.Handler) http.Handler {
 		a.admitListed,
 	}
 	if a.cfg.Payment != nil {
-		stages = append(stages, a.cfg.Payment)
+		stages = append(stages, a.payment)
 	}
 	stages = append(stages, a.resolveTier, timeHandler)
 	api := wrap(mux, stages...)
@@ -44,6 +44,19 @@ func (a *API) inner(mux http.Handler) http.Handler {
 		default:
 			mux.ServeHTTP(w, r)
 		}
+	})
+}
+
+// payment asks the embedder's check, but not where callers sign in, operators administrate and probes
+// look: nobody could pay without these.
+func (a *API) payment(next http.Handler) http.Handler {
+	checked := a.cfg.Payment(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isExempt(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		checked.ServeHTTP(w, r)
 	})
 }
 

@@ -100,8 +100,20 @@ func acceptsEvents(r *http.Request) bool {
 		for part := range strings.SplitSeq(accept, ",") {
 			mediaType, parameters, _ := strings.Cut(part, ";")
 			if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
-				return !strings.Contains(strings.ReplaceAll(parameters, " ", ""), "q=0")
+				return !isRefused(parameters)
 			}
+		}
+	}
+	return false
+}
+
+// isRefused says whether the parameters of a media range give it no weight (RFC 9110, section 12.4.2).
+func isRefused(parameters string) bool {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		if strings.EqualFold(name, "q") {
+			weight, err := strconv.ParseFloat(value, 64)
+			return err == nil && weight == 0
 		}
 	}
 	return false

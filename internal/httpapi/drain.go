@@ -52,15 +52,23 @@ func (g *gate) shut() <-chan struct{} {
 func (a *API) Drain(ctx context.Context) error {
 	requestsDone, socketsDone := a.requests.shut(), a.sockets.shut()
 	defer a.endStreams()
-	select {
-	case <-requestsDone:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := await(ctx, requestsDone); err != nil {
+		return err
 	}
 	// A socket only relays turns, and no turn is left.
 	a.endStreams()
+	return await(ctx, socketsDone)
+}
+
+// await returns nil when done is closed, also when ctx has ended as well.
+func await(ctx context.Context, done <-chan struct{}) error {
 	select {
-	case <-socketsDone:
+	case <-done:
+		return nil
+	default:
+	}
+	select {
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

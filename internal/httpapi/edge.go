@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"time"
 )
 
 // recoverPanic turns a panic into a 500 whose cause only the log sees.
@@ -24,13 +25,18 @@ func (a *API) recoverPanic(next http.Handler) http.Handler {
 			// The value may hold anything a client sent, so only its type is logged.
 			a.cfg.Logger.ErrorContext(r.Context(), "panic in handler",
 				"request_id", x.requestID, "route", x.route, "panic_type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			if rw, ok := w.(*response); ok && rw.wroteHeader() {
+				// Half an answer must not look like a whole one.
+				x.cause = errPanic
+				panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own signal to drop the connection.
+			}
 			a.writeError(w, r, errInternal.because(errPanic))
 		}()
 		next.ServeHTTP(w, r)
 	})
 }
 
-var errPanic = errors.New("panic in handler")
+var errPanic = errors.New("panic")
 
 // staticHeaders are the same on every response.
 func staticHeaders(next http.Handler) http.Handler {
@@ -94,7 +100,8 @@ func (a *API) cors(next http.Handler) http.Handler {
 	})
 }
 
-// limitBody refuses a declared length at once and cuts a streamed body at the same bound.
+// limitBody refuses a declared length at once, cuts a streamed body at the same bound, and waits for it no
+// longer than for a request.
 func (a *API) limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBodyBytes {
@@ -104,6 +111,9 @@ func (a *API) limitBody(next http.Handler) http.Handler {
 		}
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+			// net/http takes the deadline away when the body has been read. A reader without deadlines, as
+			// in tests, cannot hang.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout))
 		}
 		next.ServeHTTP(w, r)
 	})

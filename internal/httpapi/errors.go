@@ -54,7 +54,11 @@ var (
 		Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large",
 		Message: "Body exceeds " + strconv.Itoa(maxBodyBytes) + " bytes",
 	}
-	errInternal     = &apiError{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Internal error"}
+	errInternal = &apiError{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Internal error"}
+	errTimeout  = &apiError{
+		Status: http.StatusServiceUnavailable, Code: "timeout",
+		Message: "The request took too long", RetryAfter: retryTimeout,
+	}
 	errShuttingDown = &apiError{
 		Status: http.StatusServiceUnavailable, Code: "shutting_down",
 		Message: "Shutting down, try again", RetryAfter: time.Second,
@@ -96,10 +100,7 @@ func fromContext(err error) *apiError {
 	case errors.As(err, &tooLarge):
 		return errTooLarge
 	case errors.Is(err, context.DeadlineExceeded):
-		return &apiError{
-			Status: http.StatusServiceUnavailable, Code: "timeout",
-			Message: "The request took too long", RetryAfter: retryTimeout,
-		}
+		return errTimeout
 	case errors.Is(err, context.Canceled):
 		// Nobody reads the answer; the status is for the log.
 		return &apiError{Status: statusClientClosed, Code: "client_closed", Message: "Client closed the request"}
@@ -164,7 +165,11 @@ func fromFinn(err error) *apiError {
 			Message: "Backend did not answer", RetryAfter: retry(retryUnavailable),
 		}
 	case errors.Is(err, finn.ErrRefused):
-		return &apiError{Status: http.StatusBadRequest, Code: "upstream_error", Message: "Backend refused the request"}
+		status := http.StatusBadRequest
+		if e, ok := errors.AsType[*finn.Error](err); ok && e.Status >= http.StatusBadRequest && e.Status < http.StatusInternalServerError {
+			status = e.Status
+		}
+		return &apiError{Status: status, Code: "upstream_error", Message: fmt.Sprintf("Backend refused the request with status %d", status)}
 	case errors.Is(err, finn.ErrCredential), errors.Is(err, finn.ErrUpstream):
 		return &apiError{Status: http.StatusBadGateway, Code: "upstream_error", Message: "Backend error"}
 	default:

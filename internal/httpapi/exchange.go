@@ -27,6 +27,10 @@ type exchange struct {
 
 type exchangeKey struct{}
 
+// IdentityFrom returns the verified caller of the request that ctx belongs to; of kind [auth.None] for
+// requests without a credential that holds.
+func IdentityFrom(ctx context.Context) auth.Identity { return exchangeFrom(ctx).identity }
+
 // exchangeFrom returns the exchange that the chain has put into ctx.
 func exchangeFrom(ctx context.Context) *exchange {
 	x, ok := ctx.Value(exchangeKey{}).(*exchange)
@@ -36,14 +40,24 @@ func exchangeFrom(ctx context.Context) *exchange {
 	return x
 }
 
-// response sets the time headers at the moment the header goes out and remembers the status.
-// It implements Unwrap, so that http.ResponseController and WebSocket upgrades reach the connection.
+// writeTimeout is how long a client may take to make room for what is written to it. It bounds a single
+// write, so that a stream may be as long as it likes while somebody reads it.
+const writeTimeout = 30 * time.Second
+
+// response sets the time headers at the moment the header goes out, remembers the status, and does not
+// wait for ever for a client that has stopped reading. It implements Unwrap, so that
+// http.ResponseController and WebSocket upgrades reach the connection.
 type response struct {
 	http.ResponseWriter
 
-	x      *exchange
-	status int
-	bytes  int64
+	control *http.ResponseController
+	x       *exchange
+	status  int
+	bytes   int64
+}
+
+func newResponse(w http.ResponseWriter, x *exchange) *response {
+	return &response{ResponseWriter: w, control: http.NewResponseController(w), x: x}
 }
 
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -58,6 +72,7 @@ func (w *response) WriteHeader(status int) {
 			h["X-Duration-Ms"] = []string{milliseconds(now.Sub(w.x.handlerStart))}
 		}
 	}
+	w.bound()
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -65,10 +80,15 @@ func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.bound()
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
 }
+
+// bound sets the deadline of the next write, and of the flush at the end of the request. net/http takes
+// it away after the request. A writer without deadlines, as in tests, cannot hang either.
+func (w *response) bound() { _ = w.control.SetWriteDeadline(time.Now().Add(writeTimeout)) }
 
 // wroteHeader says that the status can no longer be changed.
 func (w *response) wroteHeader() bool { return w.status != 0 }

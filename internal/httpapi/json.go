@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,6 +31,9 @@ func decodeBody(r *http.Request, v any, optional bool) error {
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge.because(err)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errTimeout.because(err)
 		}
 		return invalid("The body could not be read").because(err)
 	}

@@ -1,16 +1,22 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"dixie/internal/auth"
 	"dixie/internal/ratelimit"
 )
 
-// ipv6Site is the prefix by which IPv6 callers are counted: one customer usually has a whole /64.
-const ipv6Site = 64
+const (
+	// ipv6Site is the prefix by which IPv6 callers are counted: one customer usually has a whole /64.
+	ipv6Site = 64
+	// limiterTimeout bounds one question to a limiter outside of the process.
+	limiterTimeout = time.Second
+)
 
 // limitRate counts a request against its caller and refuses what is over the limit with 429.
 func (a *API) limitRate(next http.Handler) http.Handler {
@@ -18,31 +24,46 @@ func (a *API) limitRate(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := exchangeFrom(r.Context())
-		d, err := a.cfg.Limiter.Allow(r.Context(), rateIdentity(x), a.cfg.RatePerMinute)
-		if err != nil {
-			// A limiter that fails has nothing to say about this caller; the caller is not to blame.
-			a.cfg.Logger.WarnContext(r.Context(), "rate limiter failed", "error", err.Error(), "request_id", x.requestID)
-			next.ServeHTTP(w, r)
-			return
-		}
-		h := w.Header()
-		h["X-Ratelimit-Limit"] = []string{strconv.Itoa(d.Limit)}
-		h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, d.Remaining))}
-		h["X-Ratelimit-Reset"] = []string{strconv.Itoa(wholeSeconds(d.Reset))}
-		if !d.Allowed {
-			a.writeError(w, r, rateLimited(d))
+		if err := a.count(w, r, rateIdentity(exchangeFrom(r.Context())), a.cfg.RatePerMinute); err != nil {
+			a.writeError(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func rateLimited(d ratelimit.Decision) *apiError {
+// count books a request of the identity, says in the headers how many are left, and returns the refusal
+// when it was one too many.
+func (a *API) count(w http.ResponseWriter, r *http.Request, identity string, limit int) error {
+	d := a.allow(r.Context(), identity, limit)
+	h := w.Header()
+	h["X-Ratelimit-Limit"] = []string{strconv.Itoa(d.Limit)}
+	h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, d.Remaining))}
+	h["X-Ratelimit-Reset"] = []string{strconv.Itoa(wholeSeconds(d.Reset))}
+	if d.Allowed {
+		return nil
+	}
 	return &apiError{
 		Status: http.StatusTooManyRequests, Code: "rate_limited",
 		Message: "Too many requests", RetryAfter: max(d.RetryAfter, 1),
 	}
+}
+
+// allow asks the limiter that is shared with other replicas, if there is one. While that is out of order
+// this process counts by itself: a limit that holds for each replica is better than none.
+func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.Decision {
+	if a.cfg.Limiter != nil {
+		asking, cancel := context.WithTimeout(ctx, limiterTimeout)
+		defer cancel()
+		d, err := a.cfg.Limiter.Allow(asking, identity, limit)
+		if err == nil {
+			return d
+		}
+		a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself",
+			"error", err.Error(), "request_id", exchangeFrom(ctx).requestID)
+	}
+	d, _ := a.limiter.Allow(ctx, identity, limit) // It never fails.
+	return d
 }
 
 // rateIdentity is the wallet, else the API key's hash, else the address.

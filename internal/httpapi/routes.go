@@ -82,7 +82,7 @@ func (a *API) register(pattern string, m methods, limit time.Duration) {
 	a.mux.Handle(pattern, a.handle(func(w http.ResponseWriter, r *http.Request) error {
 		exchangeFrom(r.Context()).route = template
 		method := r.Method
-		if method == http.MethodHead {
+		if method == http.MethodHead && !isSocketPath(pattern) {
 			method = http.MethodGet
 		}
 		h, ok := m[method]

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -39,9 +40,16 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	return a.writeJSON(w, http.StatusOK, probe{"ready"})
 }
 
-func checkDependency(ctx context.Context, d Dependency) error {
+// checkDependency runs on a goroutine of its own too, where a panic of somebody else's check would end
+// the process, so it becomes an error.
+func checkDependency(ctx context.Context, d Dependency) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, dependencyTimeout)
 	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w of the dependency %s: %T", errPanic, d.Name, p)
+		}
+	}()
 	return d.Check(ctx)
 }
 

@@ -2,10 +2,12 @@ package httpapi
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ const (
 	socketIdle  = 5 * time.Minute
 	socketWrite = 10 * time.Second
 	socketFrame = 1 << 20
+	socketKey   = 16
 )
 
 // refuseSocket answers an upgrade with the bare code that clients of this socket know.
@@ -35,6 +38,13 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 	ticket := r.URL.Query().Get("ticket")
 	if ticket == "" {
 		return a.refuseSocket(w, http.StatusUnauthorized, "missing_ticket")
+	}
+	if !isUpgrade(r) {
+		// Before the ticket is used up by a request that could not have used it.
+		h := w.Header()
+		h.Set("Connection", "Upgrade")
+		h.Set("Upgrade", "websocket")
+		return &apiError{Status: http.StatusUpgradeRequired, Code: "upgrade_required", Message: "This path speaks WebSocket only"}
 	}
 	address, ok, err := a.cfg.Tickets.Redeem(r.Context(), ticket)
 	if err != nil {
@@ -73,6 +83,25 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	a.relay(ctx, conn, events)
 	return nil
+}
+
+// isUpgrade says whether the request opens a WebSocket (RFC 6455, section 4.2.1).
+func isUpgrade(r *http.Request) bool {
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	return err == nil && len(key) == socketKey && r.Header.Get("Sec-WebSocket-Version") == "13" &&
+		hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket")
+}
+
+// hasToken looks for a word in a header that is a list.
+func hasToken(h http.Header, name, word string) bool {
+	for _, value := range h.Values(name) {
+		for token := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), word) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // relay sends events until the client leaves, falls silent for five minutes or the service stops.
