@@ -224,7 +224,8 @@ type FleetConfig struct {
 	Catalog fleet.Catalog
 	// Workers is how many attempts run at a time; 0 is [fleet.DefaultWorkers].
 	Workers int
-	// OnEvent is called after each change of a task. It must not block; nil is nobody.
+	// OnEvent is called after each change of a task that this Handler made, at most once; with a Store that
+	// publishes events itself, for denials only. It must not block; nil is nobody.
 	OnEvent func(context.Context, fleet.Event)
 }
 

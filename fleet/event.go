@@ -21,7 +21,8 @@ const (
 	SpawnDenied EventType = "SPAWN_DENIED"
 )
 
-// Event is something that happened to a task, after it was committed.
+// Event is something that happened to a task. It belongs to one change and is told of after the commit;
+// only [SpawnDenied] belongs to none.
 type Event struct {
 	Type EventType
 	// TaskID is empty for [SpawnDenied].
@@ -54,20 +55,20 @@ func taskEvent(kind EventType, t Task) Event {
 	return e
 }
 
-// eventFor is the event that tells of the state a task has come into, if there is one.
-func eventFor(t Task) (Event, bool) {
+// eventFor is the event that tells of the state a task has come into; without a Type if there is none.
+func eventFor(t Task) Event {
 	switch t.Status {
 	case Completed, Merged:
-		return taskEvent(AgentCompleted, t), true
+		return taskEvent(AgentCompleted, t)
 	case Abandoned, Failed:
-		return taskEvent(AgentFailed, t), true
+		return taskEvent(AgentFailed, t)
 	case Retrying:
-		return taskEvent(AgentRetrying, t), true
+		return taskEvent(AgentRetrying, t)
 	case Cancelled:
-		return taskEvent(AgentCancelled, t), true
+		return taskEvent(AgentCancelled, t)
 	case Proposed, Spawning, Running, PRCreated, Reviewing, Ready, Rejected:
-		return Event{}, false
+		return Event{}
 	default:
-		return Event{}, false
+		return Event{}
 	}
 }

@@ -28,7 +28,8 @@ var (
 	// ErrFenced says that a worker wrote for an attempt that is no longer the task's: the task was
 	// stopped, has ended, or has been given to a later attempt. Nothing was changed.
 	ErrFenced = errors.New("fleet: attempt is over")
-	// ErrStopped is the cause of a run's context when its task was stopped or taken away.
+	// ErrStopped is the cause of a run's context when its task was stopped or taken away: it has ended, or
+	// another attempt has it or will have it.
 	ErrStopped = errors.New("fleet: task was stopped")
 	// ErrTimeout is the cause of a run's context when an attempt took longer than it may.
 	ErrTimeout = errors.New("fleet: attempt timed out")

@@ -68,7 +68,8 @@ func (w *LineWriter) flushPiece() {
 }
 
 // logLines turns any text into lines that a store takes: valid, without control characters, each at
-// most [MaxLogLine] bytes.
+// most [MaxLogLine] bytes. No line keeps the text alive that it is a part of: kept lines are counted by
+// their own length.
 func logLines(text string) []string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for i, line := range lines {
@@ -80,7 +81,11 @@ func logLines(text string) []string {
 			return r
 		}, line)
 		// Replacing what is not valid can make a line longer.
-		lines[i] = cut(line, MaxLogLine, "")
+		line = cut(line, MaxLogLine, "")
+		if len(line) < len(text) {
+			line = strings.Clone(line)
+		}
+		lines[i] = line
 	}
 	return lines
 }

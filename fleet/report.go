@@ -30,7 +30,7 @@ type report struct {
 }
 
 // newReport binds a report to an attempt. cancel is called when the task turns out to be no longer its
-// own, which is how a worker learns of a stop by another process.
+// own, which is how a worker learns of a stop by another process that its store has not told of.
 func (s *Service) newReport(ctx context.Context, target Target, cancel context.CancelCauseFunc) *report {
 	warned := false
 	return &report{

@@ -32,9 +32,11 @@ type Config struct {
 	// while the store holds a lock: it must be quick. nil is [RetryDelay] with a random jitter below a
 	// second.
 	RetryDelay func(retries int) time.Duration
-	// OnEvent is called after each change that was committed, outside of any lock, by the goroutine
-	// that made the change: it must not block and must be safe for concurrent use. AgentSpawned may
-	// come after an event of a task that was very quick. nil is nobody.
+	// OnEvent is called after each change that this service committed, outside of any lock, by the
+	// goroutine that made the change: it must not block and must be safe for concurrent use. AgentSpawned
+	// may come after an event of a task that was very quick. An event whose process ends before the call
+	// is lost. With a Store that publishes events itself, see there, only SpawnDenied comes here. nil is
+	// nobody.
 	OnEvent func(context.Context, Event)
 }
 
@@ -43,6 +45,7 @@ type Service struct {
 	cfg       Config
 	log       *slog.Logger
 	ephemeral bool
+	publishes bool // The store tells of changes.
 
 	mu      sync.Mutex
 	runs    map[string]run // GUARDED_BY(mu); the attempts at work in this process, by task id
@@ -93,6 +96,9 @@ func New(cfg Config) (*Service, error) {
 	if store, ok := cfg.Store.(interface{ Ephemeral() bool }); ok {
 		s.ephemeral = store.Ephemeral()
 	}
+	if store, ok := cfg.Store.(interface{ Publishes() bool }); ok {
+		s.publishes = store.Publishes()
+	}
 	return s, nil
 }
 
@@ -131,15 +137,20 @@ func (s *Service) isClosed() bool {
 }
 
 // register makes an attempt known to Stop. It is false when the attempt, or a later one, is at work here
-// already: a dispatcher may deliver twice.
+// already: a dispatcher may deliver twice. An earlier one that is still at work has lost the task, and is
+// interrupted.
 func (s *Service) register(a Attempt, cancel context.CancelCauseFunc) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.runs[a.TaskID].attempt >= a.Number {
-		return false
+	earlier := s.runs[a.TaskID]
+	current := earlier.attempt < a.Number
+	if current {
+		s.runs[a.TaskID] = run{attempt: a.Number, cancel: cancel}
 	}
-	s.runs[a.TaskID] = run{attempt: a.Number, cancel: cancel}
-	return true
+	s.mu.Unlock()
+	if current && earlier.cancel != nil {
+		earlier.cancel(ErrStopped)
+	}
+	return current
 }
 
 // unregister forgets an attempt, unless a later one has taken its place.
@@ -162,9 +173,9 @@ func (s *Service) interruptRun(t Task) {
 	}
 }
 
-// announce tells of the state a task has come into.
-func (s *Service) announce(ctx context.Context, t Task) {
-	if e, ok := eventFor(t); ok {
+// announce tells of a change that was committed, unless there is nothing to tell or the store does it.
+func (s *Service) announce(ctx context.Context, e Event) {
+	if e.Type != "" && !s.publishes {
 		s.emit(ctx, e)
 	}
 }

@@ -40,7 +40,9 @@ func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 		Operator: r.Operator, Tier: r.Tier, TaskType: r.TaskType,
 		DescriptionLength: utf8.RuneCountInString(r.Description),
 	}
-	admission, err := s.cfg.Store.Admit(ctx, NewTask{Task: task, IdempotencyKey: r.IdempotencyKey},
+	event := taskEvent(AgentSpawned, task)
+	event.RoutingReason = reason
+	admission, err := s.cfg.Store.Admit(ctx, NewTask{Task: task, IdempotencyKey: r.IdempotencyKey, Event: event},
 		func(counted Snapshot) Decision { return s.cfg.Policy.Decide(asked, counted) })
 	if err != nil {
 		return Spawned{}, fmt.Errorf("fleet: admitting: %w", err)
@@ -55,9 +57,7 @@ func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 		s.emit(ctx, denied)
 		return Spawned{}, &DeniedError{Decision: decision}
 	}
-	event := taskEvent(AgentSpawned, admission.Task)
-	event.RoutingReason = reason
-	s.emit(ctx, event)
+	s.announce(ctx, event)
 	decision.BudgetSpent += decision.CostMicroUSD
 	decision.BudgetRemaining = max(0, decision.BudgetRemaining-decision.CostMicroUSD)
 	return Spawned{Task: admission.Task, Decision: decision}, nil

@@ -19,6 +19,12 @@ const (
 // concurrent use, and all or nothing. A store that cannot answer returns an error that is
 // [ErrStoreUnavailable]; one that does not outlive the process has a method Ephemeral() bool that
 // returns true.
+//
+// An admission and a change carry the [Event] that tells of them. The [Service] hands it to its host after
+// the commit, at most once: it is lost with the process. A store that can do better keeps the event in the
+// same step and publishes it from there, at least once, in any order and in any process, to whom its own
+// configuration names; so it does with the events of changes that it makes itself, see [Rescue]. Such a
+// store has a method Publishes() bool that returns true, and the Service leaves those events to it.
 type Store interface {
 	Tasks
 	Logs
@@ -29,8 +35,9 @@ type Store interface {
 type Tasks interface {
 	// Admit locks the operator, builds its [Snapshot] at in.Task.CreatedAt, calls decide, and, when the
 	// decision admits, inserts the task with version 1, charges decision.CostMicroUSD to the UTC day of
-	// CreatedAt, and enqueues the first attempt for CreatedAt, in one step. Cost, CostMicroUSD and Limit
-	// of the task are set from the decision. A decision that denies is no error.
+	// CreatedAt, enqueues the first attempt for CreatedAt, and keeps in.Event if the store publishes, in
+	// one step. Cost, CostMicroUSD and Limit of the task are set from the decision. A decision that denies
+	// is no error; nothing is written then.
 	//
 	// When the operator has a task with in.IdempotencyKey, that task is returned without asking decide,
 	// whatever its state, if its ContextHash is the same; otherwise [ErrIdempotencyConflict]. A key
@@ -48,10 +55,10 @@ type Tasks interface {
 
 	// Update locks the task, calls change with it and commits what came back, in one step: the
 	// task's fields with the version one higher, the next attempt when RunAt is set, the release of
-	// the charge when Release is set and the charge has not been released before. A task that has
-	// ended loses its waiting attempt. Identity, content and cost of a task do not change, whatever
-	// came back. An error of change is returned as it is, and nothing is written. change must be pure:
-	// it may be called again.
+	// the charge when Release is set and the charge has not been released before, and the event if the
+	// store publishes. A task that has ended loses its waiting attempt. Identity, content and cost of a
+	// task do not change, whatever came back. An error of change is returned as it is, and nothing is
+	// written. change must be pure: it may be called again.
 	//
 	// [ErrNotFound] without such a task; [ErrFenced] when target.Attempt is not 0 and is not the task's,
 	// or the task has ended.
@@ -76,12 +83,21 @@ type Logs interface {
 }
 
 // Dispatcher hands due attempts to workers. An attempt is handed out at least once, and not by two
-// dispatchers at a time as long as both live; the fence makes a second delivery harmless.
+// dispatchers at a time as long as both live; the fence makes a second delivery harmless. A later attempt
+// of a task is handed out even while an earlier one, which has lost the task, is at work.
+//
+// A store that outlives the process also finds out which workers are gone, by a lease or the like, and
+// commits [Rescue] for what they had.
 type Dispatcher interface {
 	// Start begins to call work for due attempts, at most workers at a time, and returns. Attempts that
 	// were enqueued earlier count. An attempt whose work returned an error is handed out again a little
-	// later. The context of work is cancelled with [ErrShutdown] as its cause by Stop and by nothing
-	// else; ctx bounds only the start itself. Start is called once.
+	// later. ctx bounds only the start itself. Start is called once.
+	//
+	// The context of work is cancelled by Stop, with [ErrShutdown] as its cause. The store may also cancel
+	// that of one attempt, with [ErrStopped], when another process has ended the task or given it to a
+	// later attempt, or when the store cannot rule that out: it could not renew a lease in time. Work that
+	// is interrupted so writes no outcome and returns nil; if its task has not ended, the store sees to
+	// another attempt. Nothing else cancels the context.
 	Start(ctx context.Context, workers int, work func(context.Context, Attempt) error) error
 
 	// Stop hands out no more, cancels what runs and waits until it has ended or ctx has, which is then
@@ -102,6 +118,8 @@ type NewTask struct {
 	Task Task
 	// IdempotencyKey is unique for each operator; empty is none.
 	IdempotencyKey string
+	// Event tells of the admission; without a Type there is nothing to tell. See [Store].
+	Event Event
 }
 
 // Admission is what became of a [NewTask].
@@ -133,6 +151,8 @@ type Change struct {
 	RunAt time.Time
 	// Release gives the charge back, booked on the day of the charge.
 	Release bool
+	// Event tells of the change; without a Type there is nothing to tell. See [Store].
+	Event Event
 }
 
 // Listing is a scope's tasks.

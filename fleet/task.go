@@ -47,9 +47,10 @@ type Task struct {
 	// PromptTokens bounds the prompt; an attempt that ran out of memory makes the next one's smaller.
 	PromptTokens int
 
-	// Reference is what the Runner calls its work, such as a session id; empty until it has started.
+	// Reference is what the Runner calls the work of the attempt, such as a session id; empty until that
+	// has started.
 	Reference string
-	// PRNumber is the pull request's number, or 0.
+	// PRNumber is the number of the attempt's pull request, or 0.
 	PRNumber int
 	// Failure is how the last failed attempt ended; nil when none has.
 	Failure *Failure
@@ -94,6 +95,8 @@ const (
 	ReasonPanic       = "panic"
 	ReasonRunner      = "runner_error"
 	ReasonOutOfMemory = "out_of_memory"
+	// ReasonLost is a worker that is gone without a word; see [Rescue].
+	ReasonLost = "worker_lost"
 	// ReasonRejected is a pull request that was refused.
 	ReasonRejected = "rejected"
 	// ReasonReported is a failure that the host reported with [Service.Advance].

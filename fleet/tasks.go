@@ -110,7 +110,7 @@ func (s *Service) change(ctx context.Context, scope Scope, id string, step func(
 		return Task{}, fmt.Errorf("fleet: changing: %w", err)
 	}
 	s.interruptRun(t)
-	s.announce(ctx, t)
+	s.announce(ctx, eventFor(t))
 	return t, nil
 }
 

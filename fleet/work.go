@@ -73,9 +73,9 @@ func (s *Service) run(ctx context.Context, job Job, r Report) (err error) {
 
 // finish commits how an attempt ended. cause is why its context did, nil when it has not.
 func (s *Service) finish(ctx context.Context, cause error, target Target, r *report, failure error) {
-	if failure != nil && errors.Is(cause, ErrStopped) {
+	if failure != nil && (errors.Is(cause, ErrStopped) || errors.Is(context.Cause(ctx), ErrStopped)) {
 		r.close()
-		return // Whoever stopped the task has committed that.
+		return // The task has ended or goes on without this attempt, and whoever took it away sees to that.
 	}
 	var step func(Task) (Change, error)
 	switch {
@@ -102,7 +102,7 @@ func (s *Service) finish(ctx context.Context, cause error, target Target, r *rep
 	t, err := s.persist(ctx, target, step)
 	switch {
 	case err == nil:
-		s.announce(context.WithoutCancel(ctx), t)
+		s.announce(context.WithoutCancel(ctx), eventFor(t))
 	case errors.Is(err, errUnchanged) || isGone(err):
 	default:
 		s.log.ErrorContext(ctx, "fleet_outcome_lost", "task_id", target.ID, "attempt", target.Attempt, "error", err)
@@ -110,7 +110,8 @@ func (s *Service) finish(ctx context.Context, cause error, target Target, r *rep
 }
 
 // persist commits a worker's step. While the store is away it tries again, because an outcome that is
-// not written is lost, until the service is closed. Each try outlives the closing by a bounded time.
+// not written is lost, until the service is closed or the task is taken away. Each try outlives that by a
+// bounded time.
 func (s *Service) persist(ctx context.Context, target Target, step func(Task) (Change, error)) (Task, error) {
 	for delay := firstStoreRetry; ; delay = min(2*delay, longestStoreRetry) {
 		t, err := s.write(ctx, target, step)
@@ -136,8 +137,8 @@ func (s *Service) write(ctx context.Context, target Target, step func(Task) (Cha
 	return t, nil
 }
 
-// cleanReference makes a Runner's reference fit to be stored.
+// cleanReference makes a Runner's reference fit to be stored, without what it may be a part of.
 func cleanReference(reference string) string {
 	const limit = 128
-	return cut(strings.ToValidUTF8(strings.ReplaceAll(reference, "\x00", ""), ""), limit, "")
+	return strings.Clone(cut(strings.ToValidUTF8(strings.ReplaceAll(reference, "\x00", ""), ""), limit, ""))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -365,6 +366,36 @@ func TestLogLinesAreClampedAndMany(t *testing.T) {
 		}
 		if lines, err := b.Logs(t.Context(), owner(), task.ID, 1000); err != nil || lines[0] != "1" || lines[998] != "999" {
 			t.Errorf("lines are out of order: %v", err)
+		}
+	})
+}
+
+// TestKeptTextIsSmall reports much text, of which little is kept, and looks for the rest in the heap.
+func TestKeptTextIsSmall(t *testing.T) { //nolint:paralleltest // What others have in the heap would count.
+	const texts, size = 16, 4 << 20
+	run := func(_ context.Context, _ fleet.Job, report fleet.Report) error {
+		report.Started(strings.Repeat("r", size))
+		for range texts {
+			report.Log("a line\n" + strings.Repeat("x", size))
+		}
+		return nil
+	}
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	inBubble(t, run, func(t *testing.T, b *bundle) {
+		before := heap()
+		task := b.settled(b.spawn(request()).ID)
+		b.want(task, fleet.Completed)
+		lines := b.log(task.ID)
+		if after := heap(); after > before+size/2 {
+			t.Errorf("the heap grew by %d KiB", (after-before)>>10)
+		}
+		if len(lines) != 2*texts || lines[0] != "a line" || len(lines[1]) != fleet.MaxLogLine || len(task.Reference) != 128 {
+			t.Errorf("%d lines, a reference of %d bytes", len(lines), len(task.Reference))
 		}
 	})
 }

@@ -17,6 +17,7 @@ func dispatchCases() []testCase {
 		{"Dispatch/an ended task is not handed out", dispatchEnded},
 		{"Dispatch/no more at a time than workers", dispatchWorkers},
 		{"Dispatch/an error asks for another delivery", dispatchAgain},
+		{"Dispatch/a later attempt does not wait for an earlier one", dispatchRescued},
 		{"Dispatch/stop cancels and waits", dispatchStops},
 		{"Dispatch/stop gives up with its context", dispatchStopBounded},
 	}
@@ -156,6 +157,43 @@ func dispatchAgain(b *bench) {
 		return nil
 	})
 	b.wantAttempt(receive(b, handed), task.ID, 1)
+}
+
+// dispatchRescued has four attempts at work, one of which has lost its task and one whose task has ended.
+func dispatchRescued(b *bench) {
+	const attempts = 4
+	lost, ended, other := b.admit(alice, time.Now().UTC(), 1), b.admit(alice, time.Now().UTC(), 1), b.admit(bob, time.Now().UTC(), 1)
+	type ending struct {
+		attempt fleet.Attempt
+		cause   error
+	}
+	handed, endings := make(chan fleet.Attempt, attempts), make(chan ending, attempts)
+	b.start(attempts, func(ctx context.Context, a fleet.Attempt) error {
+		handed <- a
+		<-ctx.Done()
+		endings <- ending{a, context.Cause(ctx)}
+		return nil
+	})
+	for range attempts - 1 {
+		receive(b, handed)
+	}
+	lost = b.walk(lost, fleet.Spawning, fleet.Running)
+	b.walk(ended, fleet.Spawning, fleet.Cancelled)
+	b.walk(other, fleet.Spawning, fleet.Running)
+	b.rescue(lost)
+	b.wantAttempt(receive(b, handed), lost.ID, lost.Attempt+1)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := b.store.Stop(ctx); err != nil {
+		b.Errorf("Stop: %v", err)
+	}
+	for range attempts {
+		got := receive(b, endings)
+		over := got.attempt.TaskID == ended.ID || got.attempt.TaskID == lost.ID && got.attempt.Number == lost.Attempt
+		if !errors.Is(got.cause, fleet.ErrShutdown) && (!over || !errors.Is(got.cause, fleet.ErrStopped)) {
+			b.Errorf("attempt %d, over: %v, was cancelled with %v", got.attempt.Number, over, got.cause)
+		}
+	}
 }
 
 func dispatchStops(b *bench) {

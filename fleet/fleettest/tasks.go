@@ -14,6 +14,7 @@ func taskCases() []testCase {
 	return []testCase{
 		{"Isolation/no read or write reaches another operator's task", isolation},
 		{"Update/commits what may change", updateCommits},
+		{"Update/commits what is no more", updateClears},
 		{"Update/keeps what may not change", updateKeeps},
 		{"Update/an error changes nothing", updateFails},
 		{"Update/at once loses nothing", updateConcurrently},
@@ -80,6 +81,28 @@ func updateCommits(b *bench) {
 	}
 	if diff := cmp.Diff(want, b.get(only(alice), task.ID)); diff != "" {
 		b.Errorf("stored (-want +got):\n%s", diff)
+	}
+}
+
+func updateClears(b *bench) {
+	task := b.admit(alice, noon(), 5)
+	for _, filled := range []bool{true, false} {
+		want := b.get(only(alice), task.ID)
+		want.Version++
+		want.Reference, want.PRNumber, want.Failure, want.SpawnedAt = "", 0, nil, time.Time{}
+		if filled {
+			want.Reference, want.PRNumber, want.SpawnedAt = "session", 17, noon()
+			want.Failure = &fleet.Failure{Reason: "exit", Attempt: 1, At: noon()}
+		}
+		_, err := b.store.Update(b.ctx, b.fence(task), func(fleet.Task) (fleet.Change, error) {
+			return fleet.Change{Task: want}, nil
+		})
+		if err != nil {
+			b.Fatalf("Update: %v", err)
+		}
+		if diff := cmp.Diff(want, b.get(only(alice), task.ID)); diff != "" {
+			b.Errorf("stored, filled %v (-want +got):\n%s", filled, diff)
+		}
 	}
 }
 
