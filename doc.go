@@ -16,7 +16,7 @@
 //
 //   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
 //   - governance holds the tiers, how a wallet's tier is found, and the policy that admits tasks;
-//   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner does the work;
+//   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner and fleet/processrunner do the work;
 //   - reputation turns observations into scores, reputation/memory keeps them.
 //
 // Several Handlers may live in one process; they share nothing.
