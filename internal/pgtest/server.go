@@ -1,0 +1,228 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a throw-away cluster with one superuser, test, and durable commits, on a loopback port.
+type Server struct {
+	bin     string
+	folder  string
+	port    int
+	account *syscall.Credential
+	process *exec.Cmd
+	exited  chan struct{}
+}
+
+const startTimeout = 30 * time.Second
+
+// Create makes a cluster in a temporary folder and starts it. Remove it.
+func Create() (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "dixie-pgtest-")
+	if err != nil {
+		return nil, fmt.Errorf("folder for the cluster: %w", err)
+	}
+	s := &Server{bin: bin, folder: folder}
+	if err := s.create(); err != nil {
+		s.Remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) create() error {
+	if err := s.chooseAccount(); err != nil {
+		return err
+	}
+	initdb := s.command("initdb", "--pgdata="+s.data(), "--username=test", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("find a port: %w", err)
+	}
+	s.port = listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert,errcheck // A TCP listener has such an address.
+	if err := listener.Close(); err != nil {
+		return fmt.Errorf("find a port: %w", err)
+	}
+	return s.Start()
+}
+
+// chooseAccount takes another user than root, whom PostgreSQL refuses.
+func (s *Server) chooseAccount() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		account, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uerr := strconv.ParseUint(account.Uid, 10, 32)
+		gid, gerr := strconv.ParseUint(account.Gid, 10, 32)
+		if err := errors.Join(uerr, gerr); err != nil {
+			return fmt.Errorf("user %s: %w", name, err)
+		}
+		s.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(s.folder, int(uid), int(gid)); err != nil {
+			return fmt.Errorf("hand the folder over: %w", err)
+		}
+		return nil
+	}
+	return errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+}
+
+func binaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres")); err == nil {
+			return filepath.Dir(path), nil
+		}
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("neither DIXIE_TEST_DATABASE_URL nor initdb: install PostgreSQL's server")
+	}
+	slices.Sort(found)
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.folder, "data") }
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...) //nolint:gosec // The names are constants.
+	cmd.Dir = s.folder
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
+	endWithParent(cmd.SysProcAttr)
+	return cmd
+}
+
+// URL names the database that every cluster has.
+func (s *Server) URL() string {
+	return "postgres://test@127.0.0.1:" + strconv.Itoa(s.port) + "/postgres?sslmode=disable"
+}
+
+// Start starts a server that was stopped or killed, on the same port and data, and waits until it answers.
+func (s *Server) Start() error {
+	log, err := os.OpenFile(filepath.Join(s.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("log of the cluster: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	s.process = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "log_min_messages=warning")
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	s.exited = make(chan struct{})
+	go func(process *exec.Cmd, exited chan<- struct{}) {
+		_ = process.Wait()
+		close(exited)
+	}(s.process, s.exited)
+	return s.await()
+}
+
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond) //nolint:mnd // How often to look.
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.URL())
+		if err == nil {
+			_ = conn.Close(ctx)
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-s.exited:
+			text, _ := os.ReadFile(filepath.Join(s.folder, "log"))
+			return fmt.Errorf("postgres ended: %s", strings.TrimSpace(string(text)))
+		case <-ctx.Done():
+			return fmt.Errorf("postgres does not answer: %w", err)
+		}
+	}
+}
+
+// Stop ends the server as its operator would, without waiting for clients.
+func (s *Server) Stop() { s.end(syscall.SIGINT) }
+
+// Kill ends the server at once, as a crash would: its data is as it was on the disk.
+func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
+
+func (s *Server) end(signal syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Signal(signal)
+	<-s.exited
+	s.process = nil
+}
+
+// Remove ends the server and removes its data.
+func (s *Server) Remove() {
+	s.Kill()
+	_ = os.RemoveAll(s.folder)
+}
+
+// Pause holds the server and its backends still, as if their machine hung, and returns the function that
+// lets them go on. Linux only: it looks for the backends in /proc.
+func (s *Server) Pause() (resume func(), err error) {
+	processes, err := s.processes()
+	if err != nil {
+		return nil, err
+	}
+	signal := func(signal syscall.Signal) {
+		for _, pid := range processes {
+			_ = syscall.Kill(pid, signal) // One that has ended meanwhile needs nothing.
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }, nil
+}
+
+// processes lists the server, which comes first and so makes no new backends, and its children.
+func (s *Server) processes() ([]int, error) {
+	server := s.process.Process.Pid
+	all := []int{server}
+	entries, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, fmt.Errorf("look for backends: %w", err)
+	}
+	for _, entry := range entries {
+		raw, err := os.ReadFile(entry) //nolint:gosec // A path below /proc.
+		if err != nil {
+			continue // It has ended.
+		}
+		// pid (name) state ppid ...; the name may hold anything.
+		_, after, _ := strings.Cut(string(raw), ") ")
+		fields := strings.Fields(after)
+		if len(fields) > 1 && fields[1] == strconv.Itoa(server) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(entry)))
+			if err == nil {
+				all = append(all, pid)
+			}
+		}
+	}
+	return all, nil
+}
