@@ -239,7 +239,7 @@ func WithFleet(c FleetConfig) Option {
 
 // ReputationConfig is about what is known of agents.
 type ReputationConfig struct {
-	// Store keeps events and scores. nil keeps 250,000 events in memory, which is refused outside of
+	// Store keeps events and scores. nil keeps 50,000 events in memory, which is refused outside of
 	// development and test. One that is given is closed by the caller, after the Handler.
 	Store reputation.Store
 	// CommitTimeout bounds one step of the store, in which concurrent recordings are kept together; 0 is

@@ -10,13 +10,10 @@ import (
 	"time"
 )
 
-const (
-	// maxBatch is the number of recordings that share one step of the store.
-	maxBatch = 256
-	// maxQueue is the number of recordings that may wait for it. Each of them is a
-	// request that is being served; more of them means that the store does not keep up.
-	maxQueue = 10_000
-)
+// maxQueue is the number of recordings that may wait for a step of the store. Each of
+// them is a request that is being served; more of them means that the store does not
+// keep up.
+const maxQueue = 10_000
 
 var (
 	errClosed     = errors.New("the service is closed")
@@ -30,9 +27,10 @@ var (
 // it is durable. Batches follow each other, in the order of arrival. It has one
 // goroutine while there is work and none otherwise.
 type committer struct {
-	store   Store
-	timeout time.Duration
-	logger  *slog.Logger
+	store    Store
+	timeout  time.Duration
+	maxBatch int
+	logger   *slog.Logger
 	// settled is called for each agent of a batch, before those who wait are told.
 	settled func(agentID string)
 
@@ -145,7 +143,7 @@ func (c *committer) take() []*recording {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	n := min(len(c.queue), maxBatch)
+	n := min(len(c.queue), c.maxBatch)
 	batch := c.queue[:n:n]
 
 	if n == len(c.queue) {

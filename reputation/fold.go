@@ -129,7 +129,15 @@ type Projection struct {
 // aggregate of one agent follows from its own entries alone, because they keep
 // their priors; only the population needs all of them.
 func Rebuild(log iter.Seq[Entry]) Projection {
-	p := Projection{Aggregates: map[string]Aggregate{}}
+	return Projection{}.With(log)
+}
+
+// With returns the projection after further entries of the log. The projection that it
+// is called on must not be used afterwards: they share their aggregates.
+func (p Projection) With(log iter.Seq[Entry]) Projection {
+	if p.Aggregates == nil {
+		p.Aggregates = map[string]Aggregate{}
+	}
 
 	for entry := range log {
 		var before *Aggregate

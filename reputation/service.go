@@ -10,8 +10,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// DefaultCommitTimeout is the default of [Config].CommitTimeout.
-const DefaultCommitTimeout = 10 * time.Second
+const (
+	// DefaultCommitTimeout is the default of [Config].CommitTimeout.
+	DefaultCommitTimeout = 10 * time.Second
+
+	// DefaultMaxBatch is the default of [Config].MaxBatch.
+	DefaultMaxBatch = 256
+)
 
 // Config describes a [Service]. The zero value is usable.
 type Config struct {
@@ -19,6 +24,10 @@ type Config struct {
 	// when a caller gives up, because others are in the same batch. 0 or less:
 	// [DefaultCommitTimeout].
 	CommitTimeout time.Duration
+	// MaxBatch is how many recordings at most share one step of the store: those that
+	// arrived while the step before was under way. Nothing waits for a batch to fill.
+	// 0 or less: [DefaultMaxBatch]. 1: each has a step of its own.
+	MaxBatch int
 	// Logger receives failures of the store. Nil: discarded.
 	Logger *slog.Logger
 }
@@ -41,6 +50,10 @@ func NewService(store Store, cfg Config) *Service {
 		cfg.CommitTimeout = DefaultCommitTimeout
 	}
 
+	if cfg.MaxBatch <= 0 {
+		cfg.MaxBatch = DefaultMaxBatch
+	}
+
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -51,7 +64,7 @@ func NewService(store Store, cfg Config) *Service {
 		store:  store,
 		scores: scores,
 		committer: &committer{
-			store: store, timeout: cfg.CommitTimeout, logger: cfg.Logger, settled: scores.drop,
+			store: store, timeout: cfg.CommitTimeout, maxBatch: cfg.MaxBatch, logger: cfg.Logger, settled: scores.drop,
 		},
 	}
 }

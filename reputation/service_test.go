@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,8 @@ type observed struct {
 	reads   int
 	hold    chan struct{} // When not nil, each step waits for a value, or its context.
 	fail    func() error
+	// When not nil, each read waits for it, with its answer in hand.
+	holdReads chan struct{}
 }
 
 func (o *observed) Apply(ctx context.Context, batch []reputation.Entry, fold reputation.Fold) ([]reputation.Outcome, error) {
@@ -59,7 +62,12 @@ func (o *observed) Get(ctx context.Context, agentID string) (reputation.Aggregat
 	o.reads++
 	o.mu.Unlock()
 
-	return o.Store.Get(ctx, agentID)
+	a, err := o.Store.Get(ctx, agentID)
+	if o.holdReads != nil {
+		<-o.holdReads
+	}
+
+	return a, err
 }
 
 func (o *observed) sizes() []int {
@@ -168,6 +176,147 @@ func TestServiceCallerGivesUp(t *testing.T) {
 
 		if diff := cmp.Diff([]int{1}, store.sizes()); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// However many wait, a step takes a bounded number of them, in the order in which they came, and the rest
+// follows.
+func TestServiceBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New(0), hold: make(chan struct{}, 8)}
+		service := reputation.NewService(store, reputation.Config{MaxBatch: 250})
+
+		var (
+			wg  sync.WaitGroup
+			ids []string
+		)
+
+		for range 601 {
+			event := signal(0.5)
+			ids = append(ids, event.ID)
+
+			wg.Go(func() {
+				if _, err := service.Record(t.Context(), event); err != nil {
+					t.Errorf("Record: %v", err)
+				}
+			})
+			synctest.Wait()
+		}
+
+		for range 4 {
+			store.hold <- struct{}{}
+		}
+
+		wg.Wait()
+
+		if diff := cmp.Diff([]int{1, 250, 250, 100}, store.sizes()); diff != "" {
+			t.Errorf("batches (-want +got):\n%s", diff)
+		}
+
+		if diff := cmp.Diff(ids, slices.Concat(store.batches...)); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// One that leaves the middle of the line leaves the others in place.
+func TestServiceLeavingTheLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New(0), hold: make(chan struct{})}
+		service := reputation.NewService(store, reputation.Config{})
+		leaving, leave := context.WithCancel(t.Context())
+
+		var (
+			wg   sync.WaitGroup
+			stay []string
+		)
+
+		for i := range 4 {
+			event, ctx := signal(0.5), t.Context()
+			if i == 2 {
+				ctx = leaving
+			} else {
+				stay = append(stay, event.ID)
+			}
+
+			wg.Go(func() {
+				if _, err := service.Record(ctx, event); err != nil && i != 2 {
+					t.Errorf("recording %d: %v", i, err)
+				}
+			})
+			synctest.Wait()
+		}
+
+		leave()
+		synctest.Wait()
+		store.hold <- struct{}{}
+		store.hold <- struct{}{}
+
+		wg.Wait()
+
+		if diff := cmp.Diff(stay, slices.Concat(store.batches...)); diff != "" {
+			t.Errorf("recorded (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A line that is too long is a store that does not keep up.
+func TestServiceLineIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New(0), hold: make(chan struct{})}
+		service := reputation.NewService(store, reputation.Config{MaxBatch: 1})
+		ctx, cancel := context.WithCancel(t.Context())
+
+		var wg sync.WaitGroup
+
+		for range 10_001 { // One at the store, and as many in line as there may be.
+			wg.Go(func() { _, _ = service.Record(ctx, signal(0.5)) })
+		}
+
+		synctest.Wait()
+
+		if _, err := service.Record(t.Context(), signal(0.5)); !errors.Is(err, reputation.ErrStoreUnavailable) {
+			t.Errorf("one more: %v", err)
+		}
+
+		cancel()
+		wg.Wait()
+		close(store.hold)
+	})
+}
+
+// A score that was read before a recording is not kept after it.
+func TestServiceScoreReadAcrossARecording(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New(0), holdReads: make(chan struct{})}
+		service := reputation.NewService(store, reputation.Config{})
+		old := make(chan *float64, 1)
+
+		go func() {
+			score, _ := service.Score(t.Context(), "agent")
+			old <- score
+		}()
+
+		synctest.Wait() // It has read that there is none, and is held up.
+
+		recorded, err := service.Record(t.Context(), signal(0.8))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		close(store.holdReads)
+
+		if score := <-old; score != nil {
+			t.Errorf("the reader of before has %v", *score)
+		}
+
+		if score, err := service.Score(t.Context(), "agent"); err != nil || score == nil || *score != *recorded.Score {
+			t.Errorf("afterwards the score is %v, %v", score, err)
 		}
 	})
 }

@@ -17,8 +17,9 @@ import (
 )
 
 // DefaultMaxEvents is the number of events that a store holds unless told
-// otherwise; some hundred megabytes when they are all of the largest kind.
-const DefaultMaxEvents = 250_000
+// otherwise. An event of the largest kind, for an agent of its own, takes about 10 KiB,
+// so that half a gigabyte is the most; usual ones take a tenth of it.
+const DefaultMaxEvents = 50_000
 
 // Store is a [reputation.Store] in memory.
 type Store struct {
