@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"dixie/internal/chat"
+	"dixie/internal/chat/chattest"
 )
 
 func ids(list []chat.Session) []string {
@@ -21,55 +20,10 @@ func ids(list []chat.Session) []string {
 
 func TestMemorySessions(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	m := chat.NewMemorySessions(0)
-	if !m.Ephemeral() {
+	if !chat.NewMemorySessions(0).Ephemeral() {
 		t.Error("Ephemeral() = false, want true")
 	}
-	start := time.Date(2026, 2, 26, 12, 0, 0, 0, time.UTC)
-	for i, owner := range []string{alice, alice, bob} {
-		at := start.Add(time.Duration(i) * time.Second)
-		if err := m.Create(ctx, chat.Session{ID: fmt.Sprintf("s-%d", i), Owner: owner, CreatedAt: at, LastActivity: at}); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	if err := m.Create(ctx, chat.Session{ID: "s-2", Owner: alice}); err == nil {
-		t.Error("Create of an existing id succeeded")
-	}
-	if s, err := m.Get(ctx, "s-2"); err != nil || s.Owner != bob {
-		t.Errorf("Get after a second Create = %+v, %v; want bob's", s, err)
-	}
-	if _, err := m.Get(ctx, "nope"); !errors.Is(err, chat.ErrSessionNotFound) {
-		t.Errorf("Get(nope) = %v, want ErrSessionNotFound", err)
-	}
-	if err := m.Touch(ctx, "nope", start); !errors.Is(err, chat.ErrSessionNotFound) {
-		t.Errorf("Touch(nope) = %v, want ErrSessionNotFound", err)
-	}
-
-	later := start.Add(time.Hour)
-	for _, at := range []time.Time{later, start} { // The second must not move it back.
-		if err := m.Touch(ctx, "s-0", at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := m.List(ctx, alice, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []chat.Session{
-		{ID: "s-0", Owner: alice, CreatedAt: start, LastActivity: later, Turns: 2},
-		{ID: "s-1", Owner: alice, CreatedAt: start.Add(time.Second), LastActivity: start.Add(time.Second)},
-	}
-	if diff := cmp.Diff(want, list); diff != "" {
-		t.Errorf("List (-want +got):\n%s", diff)
-	}
-	if list, _ := m.List(ctx, alice, 1); len(list) != 1 || list[0].ID != "s-0" {
-		t.Errorf("List with limit 1 = %v", ids(list))
-	}
-	if list, err := m.List(ctx, "wallet:nobody", 0); err != nil || len(list) != 0 {
-		t.Errorf("List(nobody) = %v, %v", list, err)
-	}
+	chattest.Run(t, func(*testing.T) chat.SessionStore { return chat.NewMemorySessions(0) })
 }
 
 func TestMemorySessionsEviction(t *testing.T) {
