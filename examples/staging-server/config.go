@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dixie"
+	"dixie/database"
 )
 
 // config is what the environment asks for.
@@ -34,6 +35,8 @@ type config struct {
 	trustedProxies []netip.Prefix
 	tierTTL        time.Duration
 	budget         int64
+	databaseURL    string
+	poolSize       int
 	level          slog.Level
 	warnings       []string
 }
@@ -90,6 +93,14 @@ func variables() []variable {
 			"The token that Finn wants.",
 		},
 		{
+			"DATABASE_URL", "URL", "none: stores in memory",
+			"The PostgreSQL database, whose schema is brought up to date at the start. Required in staging and production.",
+		},
+		{
+			"DATABASE_POOL_SIZE", "integer from 4, at most 100", "10",
+			"Connections to the database.",
+		},
+		{
 			"DIXIE_JWT_PRIVATE_KEY", "text, at least 32 bytes", "random in development",
 			"The secret that signs tokens. Required in staging and production; the same on every replica.",
 		},
@@ -129,14 +140,14 @@ func variables() []variable {
 }
 
 const (
-	defaultPort      = 3001
-	highestPort      = 65535
-	highestRate      = 10_000
-	longestTTL       = 86_400
-	highestBudget    = 100_000_000
-	defaultTTL       = 300
-	minSecret        = 32
-	productionMemory = "the stores of this version live in memory and do not survive a restart, so staging and production refuse to start"
+	defaultPort   = 3001
+	highestPort   = 65535
+	highestRate   = 10_000
+	longestTTL    = 86_400
+	highestBudget = 100_000_000
+	defaultTTL    = 300
+	minSecret     = 32
+	minPoolSize   = 4
 )
 
 // reader collects problems and warnings, so that all are reported at once.
@@ -179,6 +190,15 @@ func (r *reader) url(name string, schemes ...string) string {
 		r.problemf("%s must be a URL that begins with %s://", name, strings.Join(schemes, ":// or "))
 	}
 	return value
+}
+
+func (r *reader) poolSize() int {
+	n := r.integer("DATABASE_POOL_SIZE", database.DefaultSize, database.MaxSize)
+	if n < minPoolSize {
+		r.warnings = append(r.warnings, fmt.Sprintf("DATABASE_POOL_SIZE is below %d; using %d", minPoolSize, minPoolSize))
+		return minPoolSize
+	}
+	return n
 }
 
 func (r *reader) problemf(format string, args ...any) {
@@ -242,6 +262,8 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	}
 	c.tierTTL = time.Duration(r.integer("DIXIE_CONVICTION_TIER_TTL", defaultTTL, longestTTL)) * time.Second
 	c.budget = int64(r.integer("DIXIE_AUTONOMOUS_BUDGET", dixie.DefaultBudgetMicroUSD, highestBudget))
+	c.databaseURL = r.url("DATABASE_URL", "postgres", "postgresql")
+	c.poolSize = r.poolSize()
 	if level := r.text("LOG_LEVEL"); level != "" {
 		if err := c.level.UnmarshalText([]byte(level)); err != nil {
 			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)
@@ -286,7 +308,9 @@ func (r *reader) strict(c *config) {
 	if c.allowlistPath == "" {
 		c.allowlistPath = "/data/allowlist.json"
 	}
-	r.problemf("%s", productionMemory)
+	if c.databaseURL == "" {
+		r.problemf("DATABASE_URL is required in %s: stores in memory forget everything when the process ends", c.environment)
+	}
 }
 
 func isLoopback(host string) bool {

@@ -1,8 +1,10 @@
 // Command staging-server is dixie as a server, configured by the environment.
 //
-//	staging-server [serve]      run the server; without any variable set: development, on loopback
-//	staging-server healthcheck  exit 0 when the server on this machine is ready, for images without a shell
-//	staging-server config       list the environment variables
+//	staging-server [serve]                    run the server; without any variable set: development, on loopback
+//	staging-server migrate up|down N|status   bring the database of DATABASE_URL to this version, or back
+//	staging-server reputation verify|rebuild  hold what is stored to the log of events, or compute it anew
+//	staging-server healthcheck                exit 0 when the server on this machine is ready, for images without a shell
+//	staging-server config                     list the environment variables
 package main
 
 import (
@@ -43,12 +45,16 @@ func main() {
 	switch command {
 	case "serve":
 		err = serve(environment, os.Stdout, os.Stderr)
+	case "migrate":
+		err = runMigrations(environment, os.Args[2:], os.Stdout)
+	case "reputation":
+		err = maintainReputation(environment, os.Args[2:], os.Stdout)
 	case "healthcheck":
 		err = healthcheck(environment)
 	case "config":
 		err = showVariables(os.Stdout)
 	default:
-		err = fmt.Errorf("unknown command %q; there are serve, healthcheck and config", command)
+		err = fmt.Errorf("unknown command %q; there are serve, migrate, reputation, healthcheck and config", command)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "staging-server:", err)
@@ -71,7 +77,16 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
 	}
 	c.listensOn(listener.Addr())
-	h, err := dixie.New(options(c, logger)...)
+	kept, err := openStores(context.Background(), c, logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer kept.close()
+	durable, err := kept.options(logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	h, err := dixie.New(append(options(c, logger), durable...)...)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -164,11 +179,11 @@ func greet(out io.Writer, c config, finnURL string) {
 dixie %s, %[7]s, on %[2]s
   Finn       %s
   Allowlist  %s
-  Stores     in memory: nothing survives a restart
-  Admin key  %s
+  Stores     %[8]s
+  Admin key  %[5]s
 
 Try, in another terminal:
-  TOKEN=$(%s)
+  TOKEN=$(%[6]s)
   curl -s %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -d '{"prompt":"hello"}'
   curl -sN %[2]s/api/chat -H "Authorization: Bearer $TOKEN" -H 'Accept: text/event-stream' -d '{"prompt":"tell me more"}'
   curl -s %[2]s/api/fleet/spawn -H "Authorization: Bearer $TOKEN" -d '{"description":"Fix the flaky test","taskType":"bug_fix","repository":"acme/app"}'
@@ -180,7 +195,15 @@ Try, in another terminal:
 
 Stop with Ctrl-C.
 
-`, dixie.Version, base, backend, allowlist, c.adminKey, login, c.environment)
+`, dixie.Version, base, backend, allowlist, c.adminKey, login, c.environment, storesInUse(c))
+}
+
+// storesInUse says what survives a restart.
+func storesInUse(c config) string {
+	if c.databaseURL == "" {
+		return "in memory: nothing survives a restart"
+	}
+	return "reputation, tasks and the owners of chat sessions in PostgreSQL"
 }
 
 // healthcheck asks the server of this configuration whether it is ready.
