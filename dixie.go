@@ -55,8 +55,12 @@ type closer struct {
 }
 
 // New builds a Handler: defaults, options, validation, and only then resources. When something is
-// wrong it starts nothing and returns every problem at once ([errors.Join]). With no options it is
-// strict: see [WithEnvironment].
+// wrong it starts nothing and returns every problem at once ([errors.Join]).
+//
+// In [Staging] and in [Production], which is the default, these are required: [AuthConfig].TokenSecret and
+// Origins, an allowlist, the URL of Finn, and stores that outlive the process for chat sessions, tasks and
+// reputation, such as those of dixie/chat/postgres, dixie/fleet/postgres and dixie/reputation/postgres.
+// In [Development] and [Test] what is missing is filled in.
 //
 // The Handler serves /, /livez, /readyz, /api/... and /ws/chat/...; [OpenAPI] describes each route.
 func New(opts ...Option) (*Handler, error) {
@@ -73,6 +77,9 @@ func New(opts ...Option) (*Handler, error) {
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.finn.Logger == nil {
+		s.finn.Logger = s.logger // Its lines name the service that they are about.
 	}
 	s.logger = s.logger.With("service", httpapi.ServiceName)
 	if err := errors.Join(append(problems, s.complete()...)...); err != nil {
@@ -104,7 +111,7 @@ func (s *settings) complete() []error {
 	}
 	if len(s.auth.Origins) == 0 {
 		if relaxed {
-			s.auth.Origins = []string{DefaultOrigin}
+			s.auth.Origins = []string{DefaultOrigin, "http://127.0.0.1:3001"}
 		} else {
 			missing("an origin", "WithAuth")
 		}
@@ -173,7 +180,7 @@ func isEphemeral(store any) bool {
 	return ok && e.Ephemeral()
 }
 
-// DefaultOrigin is the origin in development and test when none is given.
+// DefaultOrigin is an origin in development and test when none is given; the same with 127.0.0.1 is the other.
 const DefaultOrigin = "http://localhost:3001"
 
 // check makes and drops what validates its own configuration and starts nothing.
@@ -242,9 +249,6 @@ func (h *Handler) assemble(s *settings) error {
 		s.finn.URL, s.finn.WebSocketURL = local.URL(), ""
 		h.onShutdown("local finn", local.Close)
 		s.logger.Warn("development default in use", "default", "in-process Finn", "url", local.URL())
-	}
-	if s.finn.Logger == nil {
-		s.finn.Logger = s.logger
 	}
 	h.finnURL = s.finn.URL
 	client, err := finn.New(s.finn)

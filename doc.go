@@ -8,8 +8,10 @@
 //	if err != nil {
 //		return err
 //	}
-//	defer h.Shutdown(context.Background())
-//	return http.ListenAndServe("127.0.0.1:3001", h)
+//	server := &http.Server{Addr: "127.0.0.1:3001", Handler: h, ReadHeaderTimeout: 10 * time.Second}
+//	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+//	err = server.ListenAndServe()
+//	return errors.Join(err, h.Shutdown(context.Background()))
 //
 // A request goes one way: middleware, handler, service, a pure decision inside an atomic store, answer.
 // Sub-packages:
@@ -17,7 +19,9 @@
 //   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
 //   - governance holds the tiers, how a wallet's tier is found, and the policy that admits tasks;
 //   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner and fleet/processrunner do the work;
-//   - reputation turns observations into scores, reputation/memory keeps them.
+//   - reputation turns observations into scores, reputation/memory keeps them;
+//   - reputation/postgres, fleet/postgres and chat/postgres are stores for production, on a pool of package
+//     database and the schema of package migrate.
 //
 // Several Handlers may live in one process; they share nothing.
 package dixie

@@ -73,19 +73,52 @@ type (
 
 // Values of these interfaces and of options.
 type (
-	// AllowlistData is the content of an [Allowlist].
+	// AllowlistData is the content of an [Allowlist]:
+	//
+	//	Version   int
+	//	Wallets   []string // EIP-55
+	//	APIKeys   []string
+	//	UpdatedAt time.Time
+	//	Policy    *AccessPolicy
 	AllowlistData = auth.AllowlistData
-	// AccessPolicy is a note within [AllowlistData]; nothing enforces it.
+	// AccessPolicy is a note within [AllowlistData]; nothing enforces it:
+	//
+	//	Type          string
+	//	DurationHours int
+	//	Roles         []string
+	//	AuditRequired *bool
+	//	Revocable     *bool
 	AccessPolicy = auth.AccessPolicy
 	// EntryKind is [EntryWallet] or [EntryAPIKey].
 	EntryKind = auth.EntryKind
-	// RateDecision is what a [RateLimiter] says about one request.
+	// RateDecision is what a [RateLimiter] says about one request:
+	//
+	//	Allowed          bool
+	//	Limit, Remaining int
+	//	Reset            time.Duration // until the oldest counted request leaves the window
+	//	RetryAfter       time.Duration // a second at least when refused
 	RateDecision = ratelimit.Decision
-	// Session is what a [SessionStore] remembers of a conversation.
+	// Session is what a [SessionStore] remembers of a conversation:
+	//
+	//	ID           string
+	//	Owner        string // "wallet:" and an address, or "key:" and the hash of an API key
+	//	FirstMessage string // at most 200 characters
+	//	CreatedAt    time.Time
+	//	LastActivity time.Time
+	//	Turns        int
 	Session = chat.Session
-	// Interaction is a finished chat turn; see [WithChat].
+	// Interaction is a finished chat turn; see [WithChat]:
+	//
+	//	Wallet    string // empty when an API key owns the session
+	//	SessionID string
+	//	MessageID string
+	//	At        time.Time
 	Interaction = chat.Interaction
-	// Dependency is something whose state the health report shows; see [WithDependency].
+	// Dependency is something whose state the health report shows; see [WithDependency]:
+	//
+	//	Name     string
+	//	Check    func(context.Context) error // nil: it answers; at most two seconds
+	//	Required bool                        // /readyz is 503 while Check fails
 	Dependency = httpapi.Dependency
 )
 

@@ -53,7 +53,8 @@ type settings struct {
 // WithEnvironment says where the Handler runs. Default: [Production], in which every secret, store and
 // backend must be given. In [Development] and [Test] what is missing is filled in, with a warning each:
 // a random token secret, an in-process Finn, stores in memory, an allowlist that admits every wallet
-// that signs in, and http://localhost:3001 as the origin.
+// that signs in, and http://localhost:3001 and http://127.0.0.1:3001 as the origins. The warnings go to
+// the logger of [WithLogger].
 func WithEnvironment(e Environment) Option {
 	return func(s *settings) error {
 		switch e {

@@ -26,7 +26,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
-	log.Println("listening on http://127.0.0.1:3001")
+	log.Println("serving on http://localhost:3001")
 	served := server.ListenAndServe()
 	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -32,7 +32,8 @@ const (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Getenv("SIWE_PRIVATE_KEY"), os.Stdout); err != nil {
+	err := run(os.Args[1:], os.Getenv("SIWE_PRIVATE_KEY"), os.Stdout)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "siwe-login:", err)
 		os.Exit(1)
 	}
@@ -99,7 +100,7 @@ func signIn(ctx context.Context, server, origin string, key wallet.Key) (string,
 	}
 	request := map[string]string{"message": message, "signature": signature}
 	if err := call(ctx, http.MethodPost, server+"/api/auth/siwe", request, &signedIn); err != nil {
-		return "", fmt.Errorf("sign in: %w", err)
+		return "", fmt.Errorf("sign in (is %s one of the server's origins? see -origin): %w", origin, err)
 	}
 	return signedIn.Token, nil
 }

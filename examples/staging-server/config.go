@@ -51,9 +51,26 @@ func (c *config) listensOn(address net.Addr) {
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		c.port = tcp.Port
 	}
-	if len(c.origins) == 0 {
-		c.origins = []string{"http://localhost:" + strconv.Itoa(c.port)}
+	if len(c.origins) > 0 {
+		return
 	}
+	port := ":" + strconv.Itoa(c.port)
+	if c.port == schemePort {
+		port = "" // A browser leaves it out.
+	}
+	c.origins = []string{"http://localhost" + port}
+	if c.relaxed() {
+		c.origins = append(c.origins, "http://"+loopback+port)
+	}
+}
+
+// baseURL is where a person on this machine reaches the server.
+func (c *config) baseURL() string {
+	host := c.host
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() || host == loopback {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(c.port))
 }
 
 // variable is a row of the configuration, as `staging-server config` shows it.
@@ -148,6 +165,8 @@ const (
 	defaultTTL    = 300
 	minSecret     = 32
 	minPoolSize   = 4
+	schemePort    = 80
+	loopback      = "127.0.0.1"
 )
 
 // reader collects problems and warnings, so that all are reported at once.
@@ -188,6 +207,27 @@ func (r *reader) url(name string, schemes ...string) string {
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 		r.problemf("%s must be a URL that begins with %s://", name, strings.Join(schemes, ":// or "))
+	}
+	return value
+}
+
+// flag is 1, or 0 when it is absent.
+func (r *reader) flag(name string) bool {
+	value := r.text(name)
+	if value != "" && value != "0" && value != "1" {
+		r.problemf("%s is %q, not 0 or 1", name, value)
+	}
+	return value == "1"
+}
+
+// host is an IP address or localhost; the port has a variable of its own.
+func (r *reader) host(standard string) string {
+	value := r.text("DIXIE_HOST")
+	if value == "" {
+		return standard
+	}
+	if value != "localhost" && net.ParseIP(value) == nil {
+		r.problemf("DIXIE_HOST is %q, not an IP address or localhost", value)
 	}
 	return value
 }
@@ -233,10 +273,11 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	default:
 		r.problemf("%s is %q, not development, test, staging or production", name, word)
 	}
-	c.host = r.text("DIXIE_HOST")
-	if c.host == "" && c.relaxed() {
-		c.host = "127.0.0.1"
+	standardHost := ""
+	if c.relaxed() {
+		standardHost = loopback
 	}
+	c.host = r.host(standardHost)
 	c.finnURL = r.url("FINN_URL", "http", "https")
 	c.finnSocketURL = r.url("FINN_WS_URL", "ws", "wss")
 	c.finnToken = r.text("FINN_AUTH_TOKEN")
@@ -250,7 +291,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 		}
 	}
 	c.allowlistPath = r.text("DIXIE_ALLOWLIST_PATH")
-	c.allowlistPoll = r.text("DIXIE_ALLOWLIST_POLL") == "1"
+	c.allowlistPoll = r.flag("DIXIE_ALLOWLIST_POLL")
 	c.ratePerMinute = r.integer("DIXIE_RATE_LIMIT_RPM", dixie.DefaultRatePerMinute, highestRate)
 	for _, item := range list(r.text("DIXIE_TRUSTED_PROXIES")) {
 		prefix, err := netip.ParsePrefix(item)

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -36,6 +37,15 @@ const (
 	healthcheckTimeout = 3 * time.Second
 )
 
+const usage = `usage: staging-server [command]
+
+  serve                     run the server (the default); without any variable set: development, on loopback
+  migrate up|down N|status  bring the database of DATABASE_URL to this version, or back
+  reputation verify|rebuild hold what is stored to the log of events, or compute it anew
+  healthcheck               exit 0 when the server on this machine is ready
+  config                    list the environment variables
+`
+
 func main() {
 	command := "serve"
 	if len(os.Args) > 1 {
@@ -53,8 +63,10 @@ func main() {
 		err = healthcheck(environment)
 	case "config":
 		err = showVariables(os.Stdout)
+	case "help", "-h", "-help", "--help":
+		_, _ = fmt.Fprint(os.Stdout, usage)
 	default:
-		err = fmt.Errorf("unknown command %q; there are serve, migrate, reputation, healthcheck and config", command)
+		err = fmt.Errorf("unknown command %q\n%s", command, usage)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "staging-server:", err)
@@ -170,10 +182,13 @@ func greet(out io.Writer, c config, finnURL string) {
 	if c.finnURL == "" {
 		backend += " (in this process; it repeats what it is told)"
 	}
-	base := "http://localhost:" + strconv.Itoa(c.port)
+	base := c.baseURL()
 	login := "go run ./examples/siwe-login"
-	if c.port != defaultPort {
+	if base != dixie.DefaultOrigin {
 		login += " -url " + base
+	}
+	if !slices.Contains(c.origins, base) {
+		login += " -origin " + c.origins[0]
 	}
 	_, _ = fmt.Fprintf(out, `
 dixie %s, %[7]s, on %[2]s

@@ -227,12 +227,16 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 	}{
 		"production, bare": {
 			[]string{"DIXIE_ENV=production"},
-			[]string{"FINN_URL is required", "DIXIE_JWT_PRIVATE_KEY is required", "DIXIE_ADMIN_KEY is required"},
+			[]string{"FINN_URL is required", "DIXIE_JWT_PRIVATE_KEY is required", "DIXIE_ADMIN_KEY is required", "DATABASE_URL is required"},
 		},
 		"unknown environment": {[]string{"NODE_ENV=moon"}, []string{`NODE_ENV is "moon"`}},
 		"open to the network": {[]string{"DIXIE_HOST=0.0.0.0"}, []string{"loopback", "DIXIE_ALLOWLIST_PATH"}},
-		"short secret":        {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
-		"URL":                 {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
+		"host, poll": {
+			[]string{"DIXIE_HOST=nohost.invalid", "DIXIE_ALLOWLIST_POLL=true"},
+			[]string{`DIXIE_HOST is "nohost.invalid"`, `DIXIE_ALLOWLIST_POLL is "true"`},
+		},
+		"short secret": {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
+		"URL":          {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
 		"everything at once": {
 			[]string{"LOG_LEVEL=loud", "DIXIE_TRUSTED_PROXIES=x", "DIXIE_CORS_ORIGINS=nope,https://a.example/path", "DIXIE_ADMIN_KEY=dxk_12345678"},
 			[]string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES", `"nope"`, `"https://a.example/path"`, "DIXIE_ADMIN_KEY"},

@@ -47,6 +47,9 @@ func OpenAllowlistFile(path string, poll bool, log *slog.Logger) (*AllowlistFile
 	if err := f.reload(); err != nil {
 		return nil, fmt.Errorf("auth: %s: %w", path, err)
 	}
+	if f.last == nil {
+		log.Warn("the allowlist file does not exist: nobody is admitted until it does or an admin adds somebody", "path", path)
+	}
 	f.refresh, f.save = f.catchUp, f.write
 
 	ctx, cancel := context.WithCancel(context.Background())
