@@ -310,9 +310,14 @@ func (h *Handler) startFleet(s *settings, client *finn.Client) (*fleet.Service, 
 		return nil, err
 	}
 	h.stopTasks = service.Close
-	err = service.Start(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	err = service.Start(ctx)
 	return service, err
 }
+
+// startTimeout is how long a store has to begin handing out tasks.
+const startTimeout = 30 * time.Second
 
 // localWordDelay makes the in-process Finn speak at a pace at which a person sees the words come.
 const localWordDelay = 40 * time.Millisecond

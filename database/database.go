@@ -27,7 +27,8 @@ const (
 
 // Config says which database, and how many connections.
 type Config struct {
-	// URL is a connection URL or DSN as pgx reads it. What it sets wins over the settings of this package.
+	// URL is a connection URL or DSN as pgx reads it. Its connect_timeout, statement_timeout and
+	// application_name win over those of this package.
 	URL string
 	// Size is how many connections there are at most, from 2 to [MaxSize]; 0 is [DefaultSize].
 	Size int
@@ -54,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 	}
 	pool, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
-		// The error of pgx shows the URL without its password.
+		// The error of pgx masks the password of a well-formed URL.
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	pool.MaxConns, pool.MinConns = int32(cfg.Size), minConnections

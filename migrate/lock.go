@@ -35,7 +35,7 @@ const (
 // lock_timeout is back at its default when lock returns, on every path on which the session still lives:
 // statements that the session runs later must not inherit a limit that was meant for the wait.
 func lock(ctx context.Context, conn *pgx.Conn, timeout time.Duration) (unlock func(context.Context) error, err error) {
-	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", timeout.Milliseconds())); err != nil {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", max(1, timeout.Milliseconds()))); err != nil {
 		return nil, fmt.Errorf("%w: set lock_timeout: %w", ErrUnavailable, err)
 	}
 

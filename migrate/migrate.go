@@ -82,10 +82,16 @@ func New(databaseURL string, cfg Config) (*Migrator, error) {
 		return nil, errors.New("migrate: LockTimeout is negative")
 	}
 
-	connection, err := pgx.ParseConfig(databaseURL)
+	// Read as a pool's, so that a URL with settings for the pool is good here too.
+	pool, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
-		// The error of pgx shows the URL without its password.
+		// The error of pgx masks the password of a well-formed URL.
 		return nil, fmt.Errorf("migrate: %w", err)
+	}
+
+	connection := pool.ConnConfig
+	if connection.ConnectTimeout == 0 {
+		connection.ConnectTimeout = connectTimeout
 	}
 
 	// A migration may take as long as it takes.
@@ -229,6 +235,11 @@ func (m *Migrator) run(ctx context.Context, work func(context.Context, *schema, 
 		_ = conn.Close(cleanup)
 	}()
 
+	// The session only waits while others migrate; it must not be ended for that.
+	if _, err := conn.Exec(ctx, keepIdleSession); err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+
 	unlock, err := lock(ctx, conn, m.timeout)
 	if err != nil {
 		return Result{}, err
@@ -294,6 +305,13 @@ func (m *Migrator) open(ctx context.Context) (*schema, error) {
 
 	return s, nil
 }
+
+const (
+	connectTimeout = 5 * time.Second
+
+	// keepIdleSession is about a setting that versions before 14 do not have.
+	keepIdleSession = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'`
+)
 
 // poolSize is one connection for goose and one for what it looks up meanwhile.
 const poolSize = 2

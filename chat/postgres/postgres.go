@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -56,6 +57,8 @@ func (s *Sessions) Create(ctx context.Context, session chat.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	queries := &pgx.Batch{}
+	// The one character that a text of PostgreSQL cannot have.
+	session.FirstMessage = strings.ReplaceAll(session.FirstMessage, "\x00", "")
 	queries.Queue(insert, session.ID, session.Owner, session.FirstMessage, session.Turns, session.CreatedAt, session.LastActivity)
 	queries.Queue(forget, session.Owner, chat.MaxPerOwner).Query(func(rows pgx.Rows) error {
 		gone, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -37,6 +37,7 @@ type config struct {
 	budget         int64
 	databaseURL    string
 	poolSize       int
+	taskRetention  time.Duration
 	level          slog.Level
 	warnings       []string
 }
@@ -115,7 +116,11 @@ func variables() []variable {
 		},
 		{
 			"DATABASE_POOL_SIZE", "integer from 4, at most 100", "10",
-			"Connections to the database.",
+			"Connections to the database; one more listens for work, and up to three migrate at the start.",
+		},
+		{
+			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
+			"How long tasks that have ended are kept, with their logs. 0 keeps them for ever.",
 		},
 		{
 			"DIXIE_JWT_PRIVATE_KEY", "text, at least 32 bytes", "random in development",
@@ -166,7 +171,11 @@ const (
 	minSecret     = 32
 	minPoolSize   = 4
 	schemePort    = 80
-	loopback      = "127.0.0.1"
+	day           = 24 * time.Hour
+	retentionDays = 90
+
+	longestRetention = 3650
+	loopback         = "127.0.0.1"
 )
 
 // reader collects problems and warnings, so that all are reported at once.
@@ -228,6 +237,20 @@ func (r *reader) host(standard string) string {
 	}
 	if value != "localhost" && net.ParseIP(value) == nil {
 		r.problemf("DIXIE_HOST is %q, not an IP address or localhost", value)
+	}
+	return value
+}
+
+// database is the URL of PostgreSQL; the user and the password in it must be percent-encoded, or parts of
+// them would be taken for the host and shown in errors.
+func (r *reader) database() string {
+	value := r.url("DATABASE_URL", "postgres", "postgresql")
+	_, authority, _ := strings.Cut(value, "://")
+	if end := strings.IndexAny(authority, "/?"); end >= 0 {
+		authority = authority[:end]
+	}
+	if strings.Count(authority, "@") > 1 {
+		r.problemf("DATABASE_URL has more than one @: percent-encode the password (@ is %%40)")
 	}
 	return value
 }
@@ -303,7 +326,8 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	}
 	c.tierTTL = time.Duration(r.integer("DIXIE_CONVICTION_TIER_TTL", defaultTTL, longestTTL)) * time.Second
 	c.budget = int64(r.integer("DIXIE_AUTONOMOUS_BUDGET", dixie.DefaultBudgetMicroUSD, highestBudget))
-	c.databaseURL = r.url("DATABASE_URL", "postgres", "postgresql")
+	c.databaseURL = r.database()
+	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
 	if level := r.text("LOG_LEVEL"); level != "" {
 		if err := c.level.UnmarshalText([]byte(level)); err != nil {

@@ -25,11 +25,12 @@ func interruptible() (context.Context, context.CancelFunc) {
 
 // databaseURL is where the maintenance commands work.
 func databaseURL(lookup func(string) (string, bool)) (string, error) {
-	url := (&reader{lookup: lookup}).text("DATABASE_URL")
+	r := &reader{lookup: lookup}
+	url := r.database()
 	if url == "" {
-		return "", errors.New("DATABASE_URL is not set")
+		r.problemf("DATABASE_URL is not set")
 	}
-	return url, nil
+	return url, errors.Join(r.problems...)
 }
 
 // runMigrations is the command migrate: up, down N or status.

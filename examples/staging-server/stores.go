@@ -22,6 +22,8 @@ const migrationTimeout = 10 * time.Minute
 // stores are what outlives the process. Without a database there are none, and everything is in memory.
 type stores struct {
 	pool *pgxpool.Pool
+	// retention is how long tasks are kept that have ended; 0 is for ever.
+	retention time.Duration
 }
 
 // openStores brings the database to the schema that this version needs and opens the pool.
@@ -42,7 +44,7 @@ func openStores(ctx context.Context, c config, logger *slog.Logger) (*stores, er
 	if err != nil {
 		return nil, err
 	}
-	return &stores{pool}, nil
+	return &stores{pool, c.taskRetention}, nil
 }
 
 // options hand the stores to the Handler.
@@ -50,7 +52,7 @@ func (s *stores) options(logger *slog.Logger) ([]dixie.Option, error) {
 	if s.pool == nil {
 		return nil, nil
 	}
-	tasks, err := fleetpostgres.New(fleetpostgres.Config{Pool: s.pool, Logger: logger})
+	tasks, err := fleetpostgres.New(fleetpostgres.Config{Pool: s.pool, Logger: logger, Retention: s.retention})
 	if err != nil {
 		return nil, err
 	}

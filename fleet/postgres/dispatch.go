@@ -107,6 +107,8 @@ func (s *Store) newClient(workers int, attempts *attemptWorker) (*river.Client[p
 		ID: s.name, Logger: s.log, Queues: queues, Workers: known, PollOnly: s.cfg.PollOnly,
 		FetchPollInterval: pollInterval, FetchCooldown: fetchCooldown,
 		JobTimeout: -1, RescueStuckJobsAfter: rescueAfter, SoftStopTimeout: softStop,
+		// Rebuilding indexes takes longer than the pool's statements may; the tables of jobs stay small.
+		ReindexerIndexNames: []string{},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("fleet/postgres: %w", err)

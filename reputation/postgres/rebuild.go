@@ -22,6 +22,10 @@ const (
 func (s *Store) Rebuild(ctx context.Context) (int, error) {
 	agents := 0
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, boundIdle); err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+
 		var ignored reputation.Moments
 		if err := tx.QueryRow(ctx, lockPopulation).Scan(&ignored.Count, &ignored.Mean, &ignored.M2); err != nil {
 			return fmt.Errorf("lock: %w", err)

@@ -32,6 +32,8 @@ func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool} }
 
 const (
 	beginBatch = `BEGIN`
+	// A process that is held still, or cut off, between the two round trips must not keep the lock.
+	boundIdle = `SET LOCAL idle_in_transaction_session_timeout = '10s'`
 	// A plan that was made while the log was short must not read all of it once it is long.
 	planAnew       = `SET LOCAL plan_cache_mode = force_custom_plan`
 	planAsBefore   = `SET LOCAL plan_cache_mode = auto`
@@ -120,6 +122,7 @@ func load(ctx context.Context, conn *pgxpool.Conn, batch []reputation.Entry) (re
 
 	queries := &pgx.Batch{}
 	queries.Queue(beginBatch)
+	queries.Queue(boundIdle)
 	queries.Queue(planAnew)
 	queries.Queue(lockPopulation).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&loaded.Population.Count, &loaded.Population.Mean, &loaded.Population.M2)

@@ -120,6 +120,33 @@ func TestRebuildMends(t *testing.T) {
 	}
 }
 
+// TestHeldStill: a process that holds still in the middle of a batch does not keep the others from recording
+// for longer than the server waits for it, and has recorded nothing itself.
+func TestHeldStill(t *testing.T) {
+	t.Parallel()
+	url := server.Migrated(t)
+	entry := func(agent string) []reputation.Entry {
+		t.Helper()
+		e, err := reputation.NewEntry(signal(agent, 0.5), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []reputation.Entry{e}
+	}
+	halted, other := postgres.New(connect(t, url)), postgres.New(connect(t, url))
+	_, err := halted.Apply(t.Context(), entry("a"), func(loaded reputation.Loaded, batch []reputation.Entry) reputation.Changes {
+		// Ten seconds from now the server gives the one that waits for this function up.
+		if _, err := other.Apply(t.Context(), entry("b"), reputation.FoldBatch); err != nil {
+			t.Errorf("the other process: %v", err)
+		}
+		return reputation.FoldBatch(loaded, batch)
+	})
+	if !errors.Is(err, reputation.ErrStoreUnavailable) {
+		t.Errorf("the one that held still: %v", err)
+	}
+	verify(t, other, 1)
+}
+
 // TestDatabaseAway: requests end in time with the sentinel, nothing is half-written, and all is well again
 // when the database is.
 func TestDatabaseAway(t *testing.T) {

@@ -56,6 +56,13 @@ func sessionsAreKept(t *testing.T, store chat.SessionStore) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("Get: %v (-want +got)\n%s", err, diff)
 	}
+	// A prompt may hold any character.
+	err = store.Create(t.Context(), chat.Session{
+		ID: "s-3", Owner: alice, FirstMessage: "a\x00b\u202e\U0001f600", CreatedAt: start(), LastActivity: start(),
+	})
+	if err != nil {
+		t.Errorf("Create with a strange prompt: %v", err)
+	}
 	if _, err := store.Get(t.Context(), "s-2"); !errors.Is(err, chat.ErrSessionNotFound) {
 		t.Errorf("Get of none: %v, want ErrSessionNotFound", err)
 	}
