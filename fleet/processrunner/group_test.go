@@ -26,11 +26,11 @@ func TestInterruptionEndsTheWholeGroup(t *testing.T) {
 		grace  time.Duration
 		code   int // Of the command itself.
 	}{
-		"polite":             {`sleep 600 & echo $!; wait`, patience, 143},
-		"polite and content": {`trap "exit 0" TERM; sleep 600 & echo $!; wait`, patience, 0},
-		"deaf":               {`trap "" TERM; sleep 600 & echo $!; while :; do wait; sleep 1; done`, time.Millisecond, 137},
-		"deaf grandchild":    {`sh -c 'trap "" TERM; sleep 600 & echo $!; while :; do wait; sleep 1; done' & wait`, patience, 143},
-		"stopped":            {`trap "" TERM; echo $$; kill -STOP $$`, time.Millisecond, 137},
+		"polite":             {`sleep 600 & echo process $!; wait`, patience, 143},
+		"polite and content": {`trap "exit 0" TERM; sleep 600 & echo process $!; wait`, patience, 0},
+		"deaf":               {`trap "" TERM; sleep 600 & echo process $!; while :; do wait; sleep 1; done`, time.Millisecond, 137},
+		"deaf grandchild":    {`sh -c 'trap "" TERM; sleep 600 & echo process $!; while :; do wait; sleep 1; done' & wait`, patience, 143},
+		"stopped":            {`trap "" TERM; echo process $$; kill -STOP $$`, time.Millisecond, 137},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +89,7 @@ func TestInterruptionOfTheSilent(t *testing.T) {
 func TestCommandMayBeStoppedAndContinued(t *testing.T) {
 	t.Parallel()
 	d, done := newDiary(), make(chan error, 1)
-	runner := shell(t, `echo $$; kill -STOP $$; exit 3`)
+	runner := shell(t, `echo process $$; kill -STOP $$; exit 3`)
 	go func() { done <- runner.Run(t.Context(), job(), d) }()
 	leader := processNumber(t, d.next(t))
 	var err error
@@ -141,9 +141,9 @@ func (r *slowReport) Started(reference string) {
 func TestLeftoversAreKilled(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
-		"with the output": `sleep 600 & echo $!`,
-		"deaf":            `trap "" TERM; sleep 600 & echo $!`,
-		"without":         `sleep 600 >/dev/null 2>&1 </dev/null & echo $!`,
+		"with the output": `sleep 600 & echo process $!`,
+		"deaf":            `trap "" TERM; sleep 600 & echo process $!`,
+		"without":         `sleep 600 >/dev/null 2>&1 </dev/null & echo process $!`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,7 +48,7 @@ func misbehave(how string, argv []string) {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err = cmd.Start(); err == nil {
-			const script = `i=0; while [ $i -lt $1 ]; do echo $i; i=$((i + 1)); done; echo $0`
+			const script = `i=0; while [ $i -lt $1 ]; do echo $i; i=$((i + 1)); done; echo process $0`
 			err = syscall.Exec("/bin/sh", []string{"sh", "-c", script, strconv.Itoa(cmd.Process.Pid), argv[0]}, os.Environ())
 		}
 	case "defect": // Become the command, in the group of our parent.
@@ -57,7 +57,7 @@ func misbehave(how string, argv []string) {
 			err = syscall.Setpgid(0, group)
 		}
 		if err == nil {
-			err = syscall.Exec("/bin/sh", append([]string{"sh", "-c", `echo $$; exec "$0" "$@"`}, argv...), os.Environ())
+			err = syscall.Exec("/bin/sh", append([]string{"sh", "-c", `echo process $$; exec "$0" "$@"`}, argv...), os.Environ())
 		}
 	}
 	_, _ = fmt.Fprintln(os.Stderr, how, err)
@@ -154,11 +154,12 @@ func job() fleet.Job {
 	}}
 }
 
-// processNumber reads what a command or a reference tells.
+// processNumber reads what a command or a reference tells. It refuses what kill takes for many processes.
 func processNumber(t *testing.T, text string) int {
 	t.Helper()
-	n, err := strconv.Atoi(strings.TrimPrefix(text, "process "))
-	if err != nil {
+	number, ok := strings.CutPrefix(text, "process ")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n <= 1 {
 		t.Fatalf("not a process number: %q", text)
 	}
 	return n
