@@ -14,8 +14,12 @@ type Client struct {
 	token               string
 	control, turn, idle time.Duration
 
-	http    *http.Client
-	owned   *http.Transport // Nil when the caller gave its own HTTP client.
+	http  *http.Client
+	owned *http.Transport // Nil when the caller gave its own HTTP client.
+	// do makes an exchange: a caller's client, or the owned transport without
+	// one. There are no redirects to follow and no cookies, and for these
+	// http.Client copies the headers and the URL of every request.
+	do      func(*http.Request) (*http.Response, error)
 	logger  *slog.Logger
 	breaker *breaker
 	hold    hold
@@ -51,7 +55,10 @@ func New(cfg Config) (*Client, error) {
 	// person's prompt to wherever the answer points.
 	hc.Timeout = 0
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.http = &hc
+	c.http, c.do = &hc, hc.Do
+	if c.owned != nil {
+		c.do = c.owned.RoundTrip
+	}
 	onChange := cfg.OnCircuitChange
 	c.breaker = newBreaker(func(change CircuitChange) {
 		logTransition(c.logger, change)

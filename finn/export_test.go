@@ -17,3 +17,11 @@ func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(v
 
 // CodeOf shows the parser of codes.
 func CodeOf(raw json.RawMessage) string { return codeOf(raw) }
+
+// IdempotencyKey shows how the key of a call is made.
+func IdempotencyKey(caller Caller, hash, path string) string {
+	return idempotencyKey(caller, hash, path)
+}
+
+// AppendJSON shows the encoder of the key's parts.
+func AppendJSON(to []byte, s string) []byte { return appendJSON(to, s) }

@@ -1,6 +1,7 @@
 package finn_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"unicode/utf8"
@@ -56,6 +57,36 @@ func FuzzCodeOf(f *testing.F) {
 		for _, c := range code {
 			if c != '_' && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
 				t.Errorf("code %q", code)
+			}
+		}
+	})
+}
+
+// FuzzIdempotencyKey compares with the encoder that Finn's own keys come from.
+func FuzzIdempotencyKey(f *testing.F) {
+	f.Add("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "sha256:00ff", "/api/sessions/s-1/message", "req-1")
+	f.Add("", "", "", "")
+	f.Add(`"\`, "<&>", "\u2028\u2029\x7f", "\x00\n\xff")
+	f.Fuzz(func(t *testing.T, wallet, hash, path, id string) {
+		tenant := wallet
+		if wallet == "" {
+			tenant = "anonymous"
+		}
+		want, err := json.Marshal([]string{tenant, hash, "loa-finn", path, id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := finn.IdempotencyKey(finn.Caller{Wallet: wallet, RequestID: id}, hash, path)
+		if got != sha(string(want)) {
+			t.Errorf("the key is not that of %s", want)
+		}
+		for _, part := range []string{wallet, hash, path, id} {
+			want, err := json.Marshal(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := finn.AppendJSON([]byte("x"), part); !bytes.Equal(got[1:], want) || got[0] != 'x' {
+				t.Errorf("%q is written as %s, want %s", part, got[1:], want)
 			}
 		}
 	})

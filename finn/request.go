@@ -80,18 +80,18 @@ func (c *Client) usable(ctx context.Context) error {
 
 func (c *Client) exchange(ctx context.Context, call call, out any) (outcome, error) {
 	start := time.Now()
-	limited, cancel := context.WithTimeoutCause(ctx, call.limit, errTimeLimit)
+	limited, cancel := withLimit(ctx, call.limit)
 	defer cancel()
 	req, err := c.request(limited, call)
 	if err != nil {
 		return excluded, &Error{Kind: ErrRefused, cause: err}
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := readAnswer(resp)
 	if err != nil {
 		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
 	}
@@ -110,6 +110,41 @@ func (c *Client) exchange(ctx context.Context, call call, out any) (outcome, err
 	return succeeded, nil
 }
 
+// withLimit bounds a call. A deadline of the caller's that comes sooner is bound
+// enough, and ends the call in the caller's name, as [Client.broken] wants it.
+func withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(time.Now().Add(limit)) {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, limit, errTimeLimit)
+}
+
+// readAnswer reads a body until it has ended or is too large. It is
+// [io.ReadAll], but begins with room for the length that was announced and for
+// the end behind it. A length that is wrong costs that room and changes nothing.
+func readAnswer(resp *http.Response) ([]byte, error) {
+	const unannounced = 512
+	size := int64(unannounced)
+	if resp.ContentLength >= 0 {
+		size = min(resp.ContentLength, maxAnswer) + 1
+	}
+	body := make([]byte, 0, size)
+	for len(body) <= maxAnswer {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := resp.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return body, err
+		}
+	}
+	return body, nil
+}
+
 func (c *Client) request(ctx context.Context, call call) (*http.Request, error) {
 	var body io.Reader
 	if call.body != nil {
@@ -120,14 +155,14 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 		return nil, fmt.Errorf("finn: make request: %w", err)
 	}
 	caller := wireCaller(ctx)
+	req.Header = make(http.Header, mostHeaders)
 	c.setHeaders(req.Header, caller)
-	req.Header.Set("Accept", "application/json")
+	req.Header["Accept"] = []string{"application/json"}
 	if call.body != nil {
-		hash := sha256.Sum256(call.body)
-		text := "sha256:" + hex.EncodeToString(hash[:])
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("X-Req-Hash", text)
-		req.Header.Set("X-Idempotency-Key", idempotencyKey(caller, text, call.path))
+		text := hexHash("sha256:", call.body)
+		req.Header["Content-Type"] = []string{"application/json"}
+		req.Header["X-Req-Hash"] = []string{text}
+		req.Header["X-Idempotency-Key"] = []string{idempotencyKey(caller, text, call.path)}
 		// net/http takes a request with an idempotency key for one that may be
 		// sent again when a connection breaks. Finn does not read the key: it
 		// would run the prompt twice. Without GetBody nothing is sent again.
@@ -136,14 +171,19 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	return req, nil
 }
 
+// mostHeaders is how many headers a call has at most: their map need not grow.
+const mostHeaders = 8
+
+// setHeaders sets what every call carries. Here as in request the keys are
+// written in canonical form, which saves making it of them each time.
 func (c *Client) setHeaders(h http.Header, caller Caller) {
-	h.Set("User-Agent", "dixie")
-	h.Set("X-Request-ID", caller.RequestID)
+	h["User-Agent"] = []string{"dixie"}
+	h["X-Request-Id"] = []string{caller.RequestID}
 	if caller.Wallet != "" {
-		h.Set("X-Wallet-Address", caller.Wallet)
+		h["X-Wallet-Address"] = []string{caller.Wallet}
 	}
 	if c.token != "" {
-		h.Set("Authorization", "Bearer "+c.token)
+		h["Authorization"] = []string{"Bearer " + c.token}
 	}
 }
 
@@ -151,16 +191,39 @@ func (c *Client) setHeaders(h http.Header, caller Caller) {
 // path, request id]. The request id keeps two equal prompts of one session
 // apart.
 func idempotencyKey(caller Caller, hash, path string) string {
-	tenant := caller.Wallet
-	if tenant == "" {
-		tenant = "anonymous"
+	const usual = 512 // An array of this size stays on the stack.
+	text := append(make([]byte, 0, usual), '[')
+	text = appendJSON(text, cmp.Or(caller.Wallet, "anonymous"))
+	for _, part := range [...]string{hash, "loa-finn", path, caller.RequestID} {
+		text = append(text, ',')
+		text = appendJSON(text, part)
 	}
-	text, err := json.Marshal([]string{tenant, hash, "loa-finn", path, caller.RequestID})
-	if err != nil { // Strings always marshal.
-		return ""
+	text = append(text, ']')
+	return hexHash("", text)
+}
+
+// hexHash is the SHA-256 of data in hex, behind a prefix.
+func hexHash(prefix string, data []byte) string {
+	sum := sha256.Sum256(data)
+	text := make([]byte, 0, len("sha256:")+2*len(sum)) // It stays on the stack.
+	return string(hex.AppendEncode(append(text, prefix...), sum[:]))
+}
+
+// appendJSON appends s as [json.Marshal] writes it. What an id or a path is
+// made of needs no escapes, and so no encoder; every other text gets one.
+func appendJSON(to []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			escaped, err := json.Marshal(s)
+			if err != nil { // Strings always marshal.
+				return to
+			}
+			return append(to, escaped...)
+		}
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	to = append(to, '"')
+	to = append(to, s...)
+	return append(to, '"')
 }
 
 // silentFor is the outcome of a call that was cut when Finn had said nothing

@@ -220,7 +220,7 @@ func (m *MemoryAllowlist) AllowsWallet(address string) bool {
 
 // AllowsKey implements [Allowlist]. It compares with every key, so that time does not tell which.
 func (m *MemoryAllowlist) AllowsKey(key string) bool {
-	sum := sha256.Sum256([]byte(key))
+	sum := hashOf(key)
 	found := 0
 	for _, k := range m.current.Load().keys {
 		found |= subtle.ConstantTimeCompare(sum[:], k[:])
@@ -273,7 +273,7 @@ func (m *MemoryAllowlist) Remove(_ context.Context, entry string) (AllowlistData
 		same := func(s string) bool { return s == entry }
 		d.Wallets = slices.DeleteFunc(d.Wallets, same)
 		if strings.HasPrefix(entry, APIKeyPrefix) {
-			d.APIKeys = slices.DeleteFunc(d.APIKeys, func(s string) bool { return ConstantTimeEqual(s, entry) })
+			d.APIKeys = slices.DeleteFunc(d.APIKeys, NewSecret(entry).Is)
 		}
 		if len(d.Wallets)+len(d.APIKeys) == before {
 			return ErrNotListed

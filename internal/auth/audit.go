@@ -9,15 +9,17 @@ import (
 	"dixie/internal/wallet"
 )
 
-// auditKept bounds the audit in memory; when it is full, the older half goes to the log.
+// auditKept bounds the audit in memory; when it is full, the oldest decision makes room for each new one.
 const auditKept = 10_000
 
 // AuditEntry is one access decision.
 type AuditEntry struct {
 	Time      time.Time
 	RequestID string
-	Identity  Identity
-	Allowed   bool
+	// Kind is the kind of credential, Owner whose it is, as [Identity.Owner] says. The audit keeps a hash of Owner.
+	Kind    Kind
+	Owner   string
+	Allowed bool
 	// Endpoint is the template of the route.
 	Endpoint string
 	IP       string
@@ -30,13 +32,15 @@ func (e AuditEntry) action() string {
 	return "denied"
 }
 
-// Audit keeps the newest access decisions in memory, about 2 MB at most, and hands older ones to the
-// log. It keeps hashes of identities, not identities.
+// Audit keeps the newest access decisions in memory, about 2 MB at most, and hands each one that makes room to
+// the log, as audit_overflow. It keeps hashes of identities, not identities.
 type Audit struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	entries []auditRecord // GUARDED_BY(mu); oldest first
+	mu sync.Mutex
+	// entries is a ring once it is full: oldest is where the oldest is.
+	entries []auditRecord // GUARDED_BY(mu)
+	oldest  int           // GUARDED_BY(mu)
 }
 
 type auditRecord struct {
@@ -48,29 +52,32 @@ type auditRecord struct {
 // NewAudit hands overflow to log.
 func NewAudit(log *slog.Logger) *Audit { return &Audit{log: log} }
 
-// Record notes a decision.
+// Record notes a decision. It writes a line of the log at most.
 func (a *Audit) Record(ctx context.Context, e AuditEntry) {
 	record := auditRecord{AuditEntry: e}
-	if owner := e.Identity.Owner(); owner != "" {
-		record.identity = wallet.ShortHash(owner)
+	if e.Owner != "" {
+		record.identity = wallet.ShortHash(e.Owner)
 	}
-	record.Identity = Identity{Kind: e.Identity.Kind}
-
-	a.mu.Lock()
-	var overflow []auditRecord
-	if len(a.entries) >= auditKept {
-		overflow = a.entries[:auditKept/2]
-		a.entries = append(make([]auditRecord, 0, auditKept), a.entries[auditKept/2:]...)
-	}
-	a.entries = append(a.entries, record)
-	a.mu.Unlock()
-
-	for _, o := range overflow {
+	record.Owner = ""
+	if o, ok := a.keep(record); ok {
 		a.log.LogAttrs(ctx, slog.LevelInfo, "audit_overflow",
 			slog.Time("at", o.Time), slog.String("request_id", o.RequestID), slog.String("identity_hash", o.identity),
-			slog.String("auth_type", o.Identity.Kind.String()), slog.String("action", o.action()),
+			slog.String("auth_type", o.Kind.String()), slog.String("action", o.action()),
 			slog.String("endpoint", o.Endpoint), slog.String("ip", o.IP))
 	}
+}
+
+// keep returns the record that made room, if one had to.
+func (a *Audit) keep(record auditRecord) (overflow auditRecord, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.entries) < auditKept {
+		a.entries = append(a.entries, record)
+		return auditRecord{}, false
+	}
+	overflow, a.entries[a.oldest] = a.entries[a.oldest], record
+	a.oldest = (a.oldest + 1) % auditKept
+	return overflow, true
 }
 
 // Len is the number of decisions in memory.

@@ -18,7 +18,7 @@ func TestAuditIsBounded(t *testing.T) {
 	record := func(n int) {
 		a.Record(t.Context(), auth.AuditEntry{
 			RequestID: "r-" + strconv.Itoa(n), Allowed: n%2 == 0, Endpoint: "/api/chat", IP: "192.0.2.1",
-			Identity: auth.Identity{Kind: auth.Wallet, Wallet: string(wallet.TestAddress), Role: "team"},
+			Kind: auth.Wallet, Owner: auth.Identity{Kind: auth.Wallet, Wallet: string(wallet.TestAddress)}.Owner(),
 		})
 	}
 	for n := range kept {
@@ -27,32 +27,47 @@ func TestAuditIsBounded(t *testing.T) {
 	if a.Len() != kept || logged.String() != "" {
 		t.Fatalf("%d entries are kept; logged %.100q", a.Len(), logged.String())
 	}
-	record(kept)
-	if a.Len() != kept/2+1 {
-		t.Errorf("%d entries are kept after an overflow, want the newer half and one more", a.Len())
+	// Each further decision drives out one, the oldest first, also after a whole round.
+	const further = kept + 3
+	for n := range further {
+		record(kept + n)
+		if a.Len() != kept {
+			t.Fatalf("%d entries are kept after %d more, want %d", a.Len(), n+1, kept)
+		}
 	}
 	lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
-	if len(lines) != kept/2 {
-		t.Fatalf("%d entries went to the log, want %d", len(lines), kept/2)
+	if len(lines) != further {
+		t.Fatalf("%d entries went to the log, want %d", len(lines), further)
 	}
-	for n, line := range map[int]string{0: lines[0], kept/2 - 1: lines[len(lines)-1]} {
+	for n, line := range lines {
 		action := map[bool]string{true: "allowed", false: "denied"}[n%2 == 0]
 		for _, part := range []string{
 			"msg=audit_overflow", "request_id=r-" + strconv.Itoa(n) + " ", "action=" + action, "auth_type=jwt_wallet",
 			"endpoint=/api/chat", "ip=192.0.2.1", "identity_hash=" + wallet.ShortHash("wallet:"+string(wallet.TestAddress)),
 		} {
 			if !strings.Contains(line, part) {
-				t.Errorf("%q is not in %s", part, line)
+				t.Fatalf("%q is not in %s", part, line)
 			}
 		}
 	}
 	if strings.Contains(strings.ToLower(logged.String()), strings.ToLower(string(wallet.TestAddress)[2:])) {
 		t.Error("a wallet went to the log")
 	}
-	for n := range kept {
-		record(n)
-		if a.Len() > kept {
-			t.Fatalf("%d entries are kept", a.Len())
+}
+
+// TestAuditConcurrently sees that no decision is lost or told twice.
+func TestAuditConcurrently(t *testing.T) {
+	t.Parallel()
+	const kept, each = 10_000, 300
+	logged := &lockedBuffer{}
+	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)))
+	inParallel(func() bool {
+		for n := range each {
+			a.Record(t.Context(), auth.AuditEntry{RequestID: strconv.Itoa(n)})
 		}
+		return true
+	})
+	if got, want := strings.Count(logged.String(), "msg=audit_overflow"), 50*each-kept; got != want || a.Len() != kept {
+		t.Errorf("%d entries are kept and %d went to the log, want %d and %d", a.Len(), got, kept, want)
 	}
 }

@@ -2,12 +2,14 @@ package auth
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"dixie/internal/wallet"
 )
@@ -22,6 +24,8 @@ const (
 	// minSecretBytes is the size of the hash, the least that RFC 7518 section 3.2 allows for HS256.
 	minSecretBytes = 32
 	longestToken   = 4096
+	// maxKnown bounds the tokens that are known to hold, about 500 bytes each.
+	maxKnown = 10_000
 )
 
 // ErrToken is every way in which a token is not good; [ErrorType] says which.
@@ -76,6 +80,10 @@ func (c *tokenClaims) Validate() error {
 type HS256 struct {
 	secret []byte
 	parser *jwt.Parser
+	// known has the claims of tokens that held, by the hash of the whole token, so that memory holds none that
+	// would open anything. A token comes with each request of its bearer, and to check one costs more than
+	// the rest of the way in.
+	known *lru.Cache[[sha256.Size]byte, Claims]
 }
 
 var (
@@ -88,7 +96,12 @@ func NewHS256(secret []byte) (*HS256, error) {
 	if len(secret) < minSecretBytes {
 		return nil, fmt.Errorf("auth: the token secret has %d bytes, %d are needed", len(secret), minSecretBytes)
 	}
+	known, err := lru.New[[sha256.Size]byte, Claims](maxKnown)
+	if err != nil {
+		return nil, fmt.Errorf("auth: memory for tokens: %w", err)
+	}
 	return &HS256{
+		known:  known,
 		secret: append([]byte(nil), secret...),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
@@ -129,17 +142,29 @@ func (h *HS256) Sign(walletAddress, role string) (string, Claims, error) {
 	return token, claims.claims(), nil
 }
 
-// Verify implements [TokenVerifier]: HS256 only, issuer, expiry without leeway, our own claims.
+// Verify implements [TokenVerifier]: HS256 only, issuer, expiry without leeway, our own claims. Of a token that
+// held before only the expiry is asked: it cannot be revoked, the times before which it does not hold have passed,
+// and whether its wallet may still come in is for the allowlist to say. What is refused is checked anew each
+// time and takes nobody's place.
 func (h *HS256) Verify(token string) (Claims, error) {
 	if len(token) > longestToken {
 		return Claims{}, fmt.Errorf("%w: %w", ErrToken, jwt.ErrTokenMalformed)
+	}
+	hash := hashOf(token)
+	if known, ok := h.known.Get(hash); ok {
+		if time.Now().Before(known.ExpiresAt) {
+			return known, nil
+		}
+		h.known.Remove(hash) // And the check below names the refusal.
 	}
 	var claims tokenClaims
 	_, err := h.parser.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return h.secret, nil })
 	if err != nil {
 		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	return claims.claims(), nil
+	good := claims.claims()
+	h.known.Add(hash, good)
+	return good, nil
 }
 
 func (c *tokenClaims) claims() Claims {

@@ -94,14 +94,120 @@ func TestATokenEndsAtItsExpiry(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(auth.TokenTTL - time.Nanosecond) // fake clock
-		if _, err := h.Verify(token); err != nil {
-			t.Errorf("before its expiry: %v", err)
+		for range 2 {                               // The second time it is known.
+			if got, err := h.Verify(token); err != nil || got.Wallet != string(wallet.TestAddress) {
+				t.Errorf("before its expiry: %+v, %v", got, err)
+			}
+		}
+		if h.KnownTokens() != 1 {
+			t.Errorf("%d tokens are known, want 1", h.KnownTokens())
 		}
 		time.Sleep(time.Nanosecond) // fake clock
-		if _, err := h.Verify(token); !errors.Is(err, auth.ErrToken) || auth.ErrorType(err) != "expired" {
-			t.Errorf("at its expiry: %v", err)
+		for range 2 {
+			claims, err := h.Verify(token)
+			if !errors.Is(err, auth.ErrToken) || auth.ErrorType(err) != "expired" || claims != (auth.Claims{}) {
+				t.Errorf("at its expiry: %+v, %v", claims, err)
+			}
+		}
+		if h.KnownTokens() != 0 {
+			t.Errorf("%d tokens are known after its expiry", h.KnownTokens())
 		}
 	})
+}
+
+// TestATokenHoldsFromItsTimeOn is about the other two times: what was refused for them is not remembered.
+func TestATokenHoldsFromItsTimeOn(t *testing.T) {
+	t.Parallel()
+	for _, claim := range []string{"nbf", "iat"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newTokens(t)
+			now := time.Now()
+			claims := jwt.MapClaims{
+				"iss": "dixie-bff", "sub": string(wallet.TestAddress), "wallet": string(wallet.TestAddress), "role": "team",
+				"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+			}
+			claims[claim] = now.Add(time.Minute).Unix()
+			token := mint(t, jwt.SigningMethodHS256, []byte(secret), claims)
+			for range 2 {
+				if _, err := h.Verify(token); !errors.Is(err, auth.ErrToken) || auth.ErrorType(err) != "invalid_claims" {
+					t.Errorf("%s, before its time: %v", claim, err)
+				}
+			}
+			time.Sleep(time.Minute) // fake clock
+			for range 2 {
+				if _, err := h.Verify(token); err != nil {
+					t.Errorf("%s, at its time: %v", claim, err)
+				}
+			}
+		})
+	}
+}
+
+// TestTamperingIsFoundInKnownTokens changes every letter of a token that is known.
+func TestTamperingIsFoundInKnownTokens(t *testing.T) {
+	t.Parallel()
+	h := newTokens(t)
+	token := signToken(t, h)
+	if _, err := h.Verify(token); err != nil {
+		t.Fatal(err)
+	}
+	for at := range token {
+		for _, letter := range []byte{token[at] ^ 1, 'A', 'x', '.'} {
+			changed := []byte(token)
+			changed[at] = letter
+			if claims, err := h.Verify(string(changed)); string(changed) != token && (err == nil || claims != (auth.Claims{})) {
+				t.Errorf("%q in place %d of %d was accepted", letter, at, len(token))
+			}
+		}
+	}
+	for _, changed := range []string{token[:len(token)-1], token + "A", " " + token, token + token} {
+		if _, err := h.Verify(changed); err == nil {
+			t.Errorf("%q was accepted", changed)
+		}
+	}
+	if h.KnownTokens() != 1 {
+		t.Errorf("%d tokens are known, want 1", h.KnownTokens())
+	}
+}
+
+func TestKnownTokensAreBounded(t *testing.T) {
+	t.Parallel()
+	h := newTokens(t)
+	first := signToken(t, h)
+	for range auth.MaxKnownTokens + 1 {
+		if _, err := h.Verify(signToken(t, h)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Verify(first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.KnownTokens() != auth.MaxKnownTokens {
+		t.Errorf("%d tokens are known, want %d", h.KnownTokens(), auth.MaxKnownTokens)
+	}
+}
+
+func TestKnownTokensConcurrently(t *testing.T) {
+	t.Parallel()
+	h := newTokens(t)
+	token := signToken(t, h)
+	good := inParallel(func() bool {
+		claims, err := h.Verify(token)
+		_, bad := h.Verify(token[:len(token)-1])
+		return err == nil && claims.Wallet == string(wallet.TestAddress) && bad != nil
+	})
+	if good != 50 || h.KnownTokens() != 1 {
+		t.Errorf("%d of 50 got their answer, %d tokens are known", good, h.KnownTokens())
+	}
+}
+
+func signToken(tb testing.TB, h *auth.HS256) string {
+	tb.Helper()
+	token, _, err := h.Sign(string(wallet.TestAddress), "team")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return token
 }
 
 func TestTokensAreRefused(t *testing.T) {
@@ -242,15 +348,27 @@ func FuzzTokenVerify(f *testing.F) {
 }
 
 func BenchmarkTokenVerify(b *testing.B) {
-	h := newTokens(b)
-	token, _, err := h.Sign(string(wallet.TestAddress), "team")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := h.Verify(token); err != nil {
-			b.Fatal(err)
-		}
+	for name, tokens := range map[string]int{
+		"hit":  1,
+		"miss": auth.MaxKnownTokens + 1, // In turn: the next one has always just been forgotten.
+	} {
+		b.Run(name, func(b *testing.B) {
+			h := newTokens(b)
+			signed := make([]string, tokens)
+			for i := range signed {
+				signed[i] = signToken(b, h)
+				if _, err := h.Verify(signed[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := h.Verify(signed[n%tokens]); err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+		})
 	}
 }

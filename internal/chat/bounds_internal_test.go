@@ -3,6 +3,8 @@ package chat
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,6 +86,75 @@ func TestTheHubForgets(t *testing.T) {
 	})
 }
 
+// wantCounted compares what the hub counts with what is there.
+func wantCounted(t *testing.T, h *hub) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sum := 0
+	for id, r := range h.sessions {
+		bytes, taken := 0, 0
+		for _, e := range r.log {
+			bytes += e.size
+			if e.takenAt != 0 {
+				taken++
+			}
+		}
+		if bytes != r.bytes || taken != r.taken || (r.place == nil) != (len(r.log) == 0) {
+			t.Errorf("session %s: %d bytes and %d taken events are counted, %d and %d are there", id, r.bytes, r.taken, bytes, taken)
+		}
+		sum += bytes
+	}
+	if sum != h.bytes {
+		t.Errorf("%d bytes are counted, %d are there", h.bytes, sum)
+	}
+}
+
+// TestTheHubCountsWhatIsTaken has readers that come, read, lag and leave in any order.
+func TestTheHubCountsWhatIsTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		defer h.close()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		dice := rand.New(rand.NewPCG(1, 2)) // The same sequence in each run.
+		var readers []*Subscription
+		for range 20_000 {
+			id := fmt.Sprint("s-", dice.IntN(3))
+			switch at := dice.IntN(max(1, len(readers))); dice.IntN(10) {
+			case 0:
+				s, err := h.attach("wallet:w", id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				readers = append(readers, s)
+			case 1:
+				if len(readers) > 0 {
+					readers[at].Close()
+					readers = slices.Delete(readers, at, at+1)
+				}
+			case 2, 3, 4:
+				if len(readers) > 0 {
+					_, _ = readers[at].Next(ended)
+				}
+			case 5:
+				time.Sleep(time.Duration(dice.IntN(20)) * time.Second) // fake clock
+			default:
+				h.publish(Event{ID: h.next(), SessionID: id, Payload: Chunk{Content: "x"}}, dice.IntN(3) == 0)
+			}
+			wantCounted(t, h)
+		}
+		for _, s := range readers {
+			s.Close()
+			wantCounted(t, h)
+		}
+		time.Sleep(keepHeld) // fake clock
+		synctest.Wait()
+		wantEmpty(t, h, "after five minutes")
+	})
+}
+
 // TestTheHubHoldsWhatItCounts compares the sums with what is there, past every bound.
 func TestTheHubHoldsWhatItCounts(t *testing.T) {
 	t.Parallel()
@@ -105,20 +176,7 @@ func TestTheHubHoldsWhatItCounts(t *testing.T) {
 				t.Fatalf("%d bytes are held", h.bytes)
 			}
 		}
-		sum := 0
-		for id, r := range h.sessions {
-			bytes := 0
-			for _, e := range r.log {
-				bytes += e.size
-			}
-			if bytes != r.bytes || (r.place == nil) != (len(r.log) == 0) {
-				t.Errorf("session %s: %d bytes are counted, %d are there", id, r.bytes, bytes)
-			}
-			sum += bytes
-		}
-		if sum != h.bytes {
-			t.Errorf("%d bytes are counted, %d are there", h.bytes, sum)
-		}
+		wantCounted(t, h)
 	})
 }
 

@@ -2,8 +2,8 @@
 // session in line, translates what Finn says into the events that clients understand, and holds those
 // events for the reader that comes next. A [Service] is safe for concurrent use; it does not own the
 // backend, the store and the lock that it is given. Each answer that Finn gives in one piece is awaited on
-// a goroutine of its own, which outlives a caller that goes away and which [Service.Close] ends. Everything that a client can make grow has a bound,
-// which is named where it is kept.
+// a goroutine that outlives a caller who goes away, stays for the next answer for a second, and ends with
+// [Service.Close]. Everything that a client can make grow has a bound, which is named where it is kept.
 package chat
 
 import (
@@ -108,6 +108,8 @@ type Service struct {
 	mu         sync.Mutex
 	closed     bool // GUARDED_BY(mu)
 	background sync.WaitGroup
+	// work has no buffer: only a worker that waits can take something from it.
+	work chan func()
 }
 
 // New makes a service. Its errors wrap [ErrConfig] and name every problem at once.
@@ -127,7 +129,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		finn: cfg.Finn, sessions: cfg.Sessions, locks: cfg.Locks, limit: cfg.TurnLimit,
-		notify: cfg.OnInteraction, logger: cfg.Logger, hub: newHub(),
+		notify: cfg.OnInteraction, logger: cfg.Logger, hub: newHub(), work: make(chan func()),
 	}
 	if s.locks == nil {
 		s.locks = NewMemoryLocks()
@@ -156,15 +158,4 @@ func (s *Service) Close() error {
 	s.hub.close()
 	s.background.Wait()
 	return nil
-}
-
-// spawn runs f in a goroutine that Close waits for, unless the service is closed.
-func (s *Service) spawn(f func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.background.Go(f)
-	return true
 }

@@ -50,9 +50,11 @@ type hub struct {
 
 // record is what is known of one session. It belongs to the hub and is guarded by its lock.
 type record struct {
-	id      string
-	log     []entry // Oldest first, ids ascending.
-	bytes   int
+	id    string
+	log   []entry // Oldest first, ids ascending.
+	bytes int
+	// taken is how many entries of log were taken: without one there is nothing to trim.
+	taken   int
 	place   *list.Element // In hub.held while log is not empty.
 	readers []*Subscription
 }
@@ -60,6 +62,7 @@ type record struct {
 // entry is an event that someone may still want.
 type entry struct {
 	event Event
+	worth int // By the kind of event; see worthFor.
 	size  int
 	at    time.Time
 	// takenAt is the clock when the first reader was done with it, 0 before. Readers that attach later
@@ -97,9 +100,10 @@ func (h *hub) publish(e Event, taken bool) {
 	if r == nil {
 		r = h.open(e.SessionID)
 	}
-	added := entry{event: e, size: e.Payload.size() + eventOverhead, at: now}
+	added := entry{event: e, worth: worthOf(e.Payload), size: e.Payload.size() + eventOverhead, at: now}
 	if taken {
 		added.takenAt = h.clock.Add(1)
+		r.taken++
 	}
 	r.log = append(r.log, added)
 	r.bytes += added.size
@@ -190,6 +194,9 @@ func (h *hub) discard(r *record, at int) {
 	r.log = slices.Delete(r.log, at, at+1)
 	r.bytes -= victim.size
 	h.bytes -= victim.size
+	if victim.takenAt != 0 {
+		r.taken--
+	}
 	// Backwards, since those that are dropped leave the slice.
 	for _, s := range slices.Backward(r.readers) {
 		if s.wants(&victim) && victim.event.ID > s.attachedAt {
@@ -205,49 +212,58 @@ func (r *record) victim() int {
 	for _, s := range r.readers {
 		lenient = min(lenient, max(s.attachedAt, s.position))
 	}
-	best, least := 0, r.log[0].worth(lenient)
-	for i := 1; i < len(r.log)-1 && least > 0; i++ {
-		if worth := r.log[i].worth(lenient); worth < least {
+	lowest := worthTaken
+	if r.taken == 0 {
+		lowest = worthChunk
+	}
+	best, least := 0, r.log[0].worthFor(lenient)
+	for i := 1; i < len(r.log)-1 && least > lowest; i++ {
+		if worth := r.log[i].worthFor(lenient); worth < least {
 			best, least = i, worth
 		}
 	}
 	return best
 }
 
-// worth ranks events for victim: first goes what only waits for a reader that lags behind another; then
+// What events are worth to victim: first goes what only waits for a reader that lags behind another; then
 // chunks, whose text the end of their turn repeats, and what else comes before that end, both rather from
 // a backlog than from under a reader that is attached; the ends go last.
-func (e *entry) worth(lenient uint64) int {
-	_, chunk := e.event.Payload.(Chunk)
-	switch {
-	case e.takenAt != 0:
-		return 0
-	case e.endsTurn():
-		return 5
-	case e.event.ID <= lenient && chunk:
-		return 1
-	case e.event.ID <= lenient:
-		return 2
-	case chunk:
-		return 3
+const (
+	worthTaken = iota
+	worthChunk
+	worthOther
+	worthChunkRead
+	worthOtherRead
+	worthEnd
+)
+
+// worthOf is what an event of a backlog is worth.
+func worthOf(p Payload) int {
+	switch p.(type) {
+	case Chunk:
+		return worthChunk
+	case Done, Failure:
+		return worthEnd
 	default:
-		return 4
+		return worthOther
 	}
 }
 
-func (e *entry) endsTurn() bool {
-	switch e.event.Payload.(type) {
-	case Done, Failure:
-		return true
+func (e *entry) worthFor(lenient uint64) int {
+	switch {
+	case e.takenAt != 0:
+		return worthTaken
+	case e.event.ID <= lenient || e.worth == worthEnd:
+		return e.worth
 	default:
-		return false
+		return e.worth + worthChunkRead - worthChunk
 	}
 }
 
 // trim drops the events that every reader who may want them has passed, and forgets a session that has
 // neither events nor readers.
 func (h *hub) trim(r *record) {
-	if len(r.log) > 0 {
+	if r.taken > 0 {
 		passed := ^uint64(0)
 		for _, s := range r.readers {
 			passed = min(passed, s.position)
@@ -258,6 +274,7 @@ func (h *hub) trim(r *record) {
 			}
 			r.bytes -= e.size
 			h.bytes -= e.size
+			r.taken--
 			return true
 		})
 	}

@@ -101,6 +101,7 @@ func (s *Subscription) confirm() {
 	s.pending = 0
 	if found && log[i].takenAt == 0 {
 		log[i].takenAt = s.hub.clock.Add(1)
+		s.record.taken++
 	}
 	s.hub.trim(s.record)
 }

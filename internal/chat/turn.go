@@ -126,6 +126,8 @@ func (s *Service) begin(ctx context.Context, req TurnRequest) (string, error) {
 // send asks Finn for a whole answer. Finn cannot be told to stop such a turn, and refuses the next prompt
 // of the session until it is done: when the caller goes away, the request goes on in the background with
 // the lock, and handedOver says that release is no longer the caller's to call.
+//
+//nolint:contextcheck // The request to Finn lives as long as the service may.
 func (s *Service) send(ctx context.Context, deadline time.Time, sessionID, prompt string, release func()) (
 	answer finn.Turn, handedOver bool, err error,
 ) {
@@ -134,11 +136,9 @@ func (s *Service) send(ctx context.Context, deadline time.Time, sessionID, promp
 		err  error
 	}
 	done, abandoned := make(chan outcome), make(chan struct{})
-	detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	detached, cancel := context.WithDeadline(lifelong{s.life, ctx}, deadline)
 	started := s.spawn(func() {
 		defer cancel()
-		stop := context.AfterFunc(s.life, cancel) //nolint:contextcheck // Close ends it, and so does the deadline.
-		defer stop()
 		turn, err := s.finn.Send(detached, sessionID, prompt)
 		select {
 		case done <- outcome{turn, err}:
@@ -160,6 +160,21 @@ func (s *Service) send(ctx context.Context, deadline time.Time, sessionID, promp
 		close(abandoned)
 		return finn.Turn{}, true, context.Cause(ctx)
 	}
+}
+
+// lifelong is a context that ends with the service, and has the values of a request, which may end before.
+type lifelong struct {
+	context.Context //nolint:containedctx // It is a context.
+
+	request context.Context //nolint:containedctx // As above.
+}
+
+// Value implements [context.Context].
+func (c lifelong) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.request.Value(key)
 }
 
 // answered books a turn that was answered. It must not fail the turn: the client has its answer.

@@ -116,6 +116,7 @@ type API struct {
 	chain      http.Handler
 	refusing   http.Handler
 	origins    map[string]struct{}
+	adminKey   auth.Secret
 	nonceLimit int
 	started    time.Time
 
@@ -133,6 +134,7 @@ func New(cfg Config) *API {
 		mux:        http.NewServeMux(),
 		limiter:    ratelimit.NewMemory(0),
 		origins:    make(map[string]struct{}, len(cfg.Origins)),
+		adminKey:   auth.NewSecret(cfg.AdminKey),
 		nonceLimit: max(minNoncesPerMinute, cfg.RatePerMinute/nonceShare),
 		started:    time.Now(),
 	}

@@ -23,7 +23,7 @@ func (a *API) authenticate(next http.Handler) http.Handler {
 			} else {
 				x.unknownKey = true
 			}
-		case a.isAdminKey(credential):
+		case a.adminKey.Is(credential):
 			x.identity = auth.Identity{Kind: auth.Admin}
 		default:
 			claims, err := a.cfg.Tokens.Verify(credential)
@@ -33,7 +33,9 @@ func (a *API) authenticate(next http.Handler) http.Handler {
 				break
 			}
 			x.identity = auth.Identity{Kind: auth.Wallet, Wallet: claims.Wallet, Role: claims.Role}
+			x.tokenExpires = claims.ExpiresAt
 		}
+		x.owner = x.identity.Owner()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -46,10 +48,6 @@ func bearer(r *http.Request) string {
 		h = h[len(scheme):]
 	}
 	return strings.TrimSpace(h)
-}
-
-func (a *API) isAdminKey(s string) bool {
-	return a.cfg.AdminKey != "" && auth.ConstantTimeEqual(s, a.cfg.AdminKey)
 }
 
 // admitListed lets through who is on the allowlist, and everyone on the paths that need no caller or
@@ -101,10 +99,11 @@ func (a *API) audit(x *exchange, r *http.Request, allowed bool) {
 	entry := auth.AuditEntry{
 		Time:      time.Now(),
 		RequestID: x.requestID,
-		Identity:  x.identity,
+		Kind:      x.identity.Kind,
+		Owner:     x.owner,
 		Allowed:   allowed,
 		Endpoint:  a.routeOf(x, r),
-		IP:        x.client.String(),
+		IP:        x.address(),
 	}
 	a.cfg.Audit.Record(r.Context(), entry)
 }
@@ -138,5 +137,5 @@ func callerOwner(r *http.Request) (string, error) {
 	if x.identity.Kind != auth.Wallet && x.identity.Kind != auth.APIKey {
 		return "", errUnauthorized
 	}
-	return x.identity.Owner(), nil
+	return x.owner, nil
 }

@@ -49,7 +49,7 @@ func (a *API) beginExchange(next http.Handler) http.Handler {
 // requestID takes the caller's id when it is harmless in a log, else makes one.
 func requestID(r *http.Request) string {
 	const longest = 128
-	id := r.Header.Get("X-Request-ID")
+	id := r.Header.Get("X-Request-Id")
 	if id == "" || len(id) > longest {
 		return uuid.NewString()
 	}

@@ -59,7 +59,7 @@ func (a *API) postChat(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !hasText(body.Prompt) || utf8.RuneCountInString(body.Prompt) > longestPrompt:
 		return invalid("prompt must have 1 to %d characters, not all of them white space", longestPrompt)
-	case body.SessionID != nil && !safeID.MatchString(*body.SessionID):
+	case body.SessionID != nil && !finn.ValidSessionID(*body.SessionID):
 		return invalid("sessionId must have 1 to 128 characters of A-Z a-z 0-9 _ -")
 	case body.SessionID != nil:
 		turn.SessionID = *body.SessionID
@@ -83,7 +83,7 @@ func (a *API) postChat(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) finnCaller(x *exchange) finn.Caller {
-	return finn.Caller{RequestID: x.requestID, Wallet: x.identity.Wallet, Address: x.client.String()}
+	return finn.Caller{RequestID: x.requestID, Wallet: x.identity.Wallet, Address: x.address()}
 }
 
 // shutdownOr blames a shutdown that cut the turn, else passes err on.

@@ -63,6 +63,13 @@ func staticHeaders(next http.Handler) http.Handler {
 	})
 }
 
+// setThree sets headers that come together, by keys in canonical form. Their values share one array.
+func setThree(h http.Header, keys, values [3]string) {
+	for i, key := range keys {
+		h[key] = values[i : i+1 : i+1]
+	}
+}
+
 const (
 	corsMethods = "GET, POST, PUT, DELETE, OPTIONS"
 	corsHeaders = "Content-Type, Authorization, X-Request-Id, X-Protocol-Version, Idempotency-Key, " +
@@ -76,6 +83,8 @@ const (
 // cors answers preflights and names allowed origins. A foreign origin is served without an allow-origin
 // header: it is the browser that keeps the answer from the page (Fetch standard, CORS protocol).
 func (a *API) cors(next http.Handler) http.Handler {
+	// The values are shared between requests: net/http only reads them.
+	credentials, exposed, vary := []string{"true"}, []string{corsExpose}, []string{"Origin"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		origin := r.Header.Get("Origin")
@@ -83,8 +92,8 @@ func (a *API) cors(next http.Handler) http.Handler {
 		if allowed {
 			h.Set("Access-Control-Allow-Origin", origin)
 		}
-		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", corsExpose)
+		h["Access-Control-Allow-Credentials"] = credentials
+		h["Access-Control-Expose-Headers"] = exposed
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 			h.Set("Vary", "Origin, Access-Control-Request-Headers")
 			if allowed {
@@ -95,7 +104,7 @@ func (a *API) cors(next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		h.Set("Vary", "Origin")
+		h["Vary"] = vary
 		next.ServeHTTP(w, r)
 	})
 }

@@ -14,7 +14,13 @@ import (
 type exchange struct {
 	requestID string
 	client    netip.Addr
-	identity  auth.Identity
+	// clientText is client as [exchange.address] has written it; empty before.
+	clientText string
+	identity   auth.Identity
+	// owner is what identity says as an owner, made once for all who ask.
+	owner string
+	// tokenExpires is when the token ends with which a wallet came.
+	tokenExpires time.Time
 	// unknownKey says that an API key was presented that is not on the allowlist: 403, not 401.
 	unknownKey   bool
 	tier         governance.Resolution
@@ -23,6 +29,14 @@ type exchange struct {
 	handlerStart time.Time
 	// cause is why the request failed, for the log only.
 	cause error
+}
+
+// address is the client's address as text. Not every request needs it, and some need it more than once.
+func (x *exchange) address() string {
+	if x.clientText == "" {
+		x.clientText = x.client.String()
+	}
+	return x.clientText
 }
 
 type exchangeKey struct{}
@@ -50,14 +64,14 @@ const writeTimeout = 30 * time.Second
 type response struct {
 	http.ResponseWriter
 
-	control *http.ResponseController
+	control http.ResponseController
 	x       *exchange
 	status  int
 	bytes   int64
 }
 
 func newResponse(w http.ResponseWriter, x *exchange) *response {
-	return &response{ResponseWriter: w, control: http.NewResponseController(w), x: x}
+	return &response{ResponseWriter: w, control: *http.NewResponseController(w), x: x}
 }
 
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dixie/fleet"
-	"dixie/internal/auth"
 )
 
 func fromFleet(err error) *apiError {
@@ -133,11 +132,7 @@ func (a *API) fleetScope(r *http.Request) (fleet.Scope, error) {
 	if err != nil {
 		return fleet.Scope{}, err
 	}
-	key := r.Header.Get("X-Admin-Key")
-	return fleet.Scope{
-		Operator: operator,
-		All:      key != "" && a.cfg.AdminKey != "" && auth.ConstantTimeEqual(key, a.cfg.AdminKey),
-	}, nil
+	return fleet.Scope{Operator: operator, All: a.adminKey.Is(r.Header.Get("X-Admin-Key"))}, nil
 }
 
 type taskSummary struct {

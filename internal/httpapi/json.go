@@ -8,12 +8,13 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"dixie/finn"
 )
 
 // maxDepth is how deep a body may nest. No body that is served nests deeper than five levels.
@@ -27,7 +28,7 @@ func decodeJSON(r *http.Request, v any) error { return decodeBody(r, v, false) }
 func decodeOptionalJSON(r *http.Request, v any) error { return decodeBody(r, v, true) }
 
 func decodeBody(r *http.Request, v any, optional bool) error {
-	body, err := io.ReadAll(r.Body)
+	body, err := readBody(r)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge.because(err)
@@ -41,6 +42,30 @@ func decodeBody(r *http.Request, v any, optional bool) error {
 		return nil
 	}
 	return unmarshal(body, v)
+}
+
+// readBody is [io.ReadAll], but begins with room for the length that the client announces and for the end behind
+// it. More than an ordinary prompt is not taken on trust: it gets its room as it comes.
+func readBody(r *http.Request) ([]byte, error) {
+	const unannounced, trusted = 512, 16 << 10
+	size := int64(unannounced)
+	if r.ContentLength >= 0 {
+		size = min(r.ContentLength, trusted) + 1
+	}
+	body := make([]byte, 0, size)
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // unmarshal decodes hostile bytes: valid UTF-8, one value, bounded nesting. Errors are safe to show.
@@ -195,12 +220,10 @@ func wholeSeconds(d time.Duration) int { return max(1, int((d+time.Second-1)/tim
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-var safeID = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
-
-// pathID returns a path parameter that is a safe identifier, or a 400.
+// pathID returns a path parameter that is a safe identifier, or a 400. The rule is that of session ids.
 func pathID(r *http.Request, name string) (string, error) {
 	id := r.PathValue(name)
-	if !safeID.MatchString(id) {
+	if !finn.ValidSessionID(id) {
 		return "", invalid("%s must have 1 to 128 characters of A-Z a-z 0-9 _ -", name)
 	}
 	return id, nil

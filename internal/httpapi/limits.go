@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -36,10 +35,9 @@ func (a *API) limitRate(next http.Handler) http.Handler {
 // when it was one too many.
 func (a *API) count(w http.ResponseWriter, r *http.Request, identity string, limit int) error {
 	d := a.allow(r.Context(), identity, limit)
-	h := w.Header()
-	h["X-Ratelimit-Limit"] = []string{strconv.Itoa(d.Limit)}
-	h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, d.Remaining))}
-	h["X-Ratelimit-Reset"] = []string{strconv.Itoa(wholeSeconds(d.Reset))}
+	setThree(w.Header(),
+		[3]string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"},
+		[3]string{strconv.Itoa(d.Limit), strconv.Itoa(max(0, d.Remaining)), strconv.Itoa(wholeSeconds(d.Reset))})
 	if d.Allowed {
 		return nil
 	}
@@ -70,19 +68,19 @@ func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.D
 func rateIdentity(x *exchange) string {
 	switch x.identity.Kind {
 	case auth.Wallet, auth.APIKey:
-		return x.identity.Owner()
+		return x.owner
 	case auth.Admin:
 		return "admin"
 	case auth.None:
 	}
-	return addressIdentity(x.client)
+	return addressIdentity(x)
 }
 
-func addressIdentity(client netip.Addr) string {
-	if client.Is6() {
-		if site, err := client.Prefix(ipv6Site); err == nil {
+func addressIdentity(x *exchange) string {
+	if x.client.Is6() {
+		if site, err := x.client.Prefix(ipv6Site); err == nil {
 			return "ip:" + site.Addr().String()
 		}
 	}
-	return "ip:" + client.String()
+	return "ip:" + x.address()
 }

@@ -136,3 +136,14 @@ func (e *edge) present(t *testing.T, text, signature string) answer {
 	}
 	return e.do(t, http.MethodPost, "/api/auth/siwe", string(body))
 }
+
+// token signs the test's wallet in.
+func (e *edge) token(t *testing.T) string {
+	t.Helper()
+	text := message(e.nonce(t)).String()
+	token := e.present(t, text, sign(t, text)).field("token")
+	if token == "" {
+		t.Fatal("no token")
+	}
+	return token
+}

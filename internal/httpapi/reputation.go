@@ -196,7 +196,7 @@ func (a *API) postReputationEvent(w http.ResponseWriter, r *http.Request) error 
 	if err := decodeJSON(r, &body); err != nil {
 		return err
 	}
-	event, err := body.event(agent, x.identity.Owner())
+	event, err := body.event(agent, x.owner)
 	if err != nil {
 		return err
 	}

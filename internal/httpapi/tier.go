@@ -12,10 +12,9 @@ func (a *API) resolveTier(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeFrom(r.Context())
 		x.tier = a.cfg.Tiers.Resolve(r.Context(), x.identity.Wallet)
-		h := w.Header()
-		h["X-Conviction-Tier"] = []string{x.tier.Tier.String()}
-		h["X-Conviction-Source"] = []string{string(x.tier.Source)}
-		h["X-Model-Pool"] = []string{x.tier.Tier.ModelPool()}
+		setThree(w.Header(),
+			[3]string{"X-Conviction-Tier", "X-Conviction-Source", "X-Model-Pool"},
+			[3]string{x.tier.Tier.String(), string(x.tier.Source), x.tier.Tier.ModelPool()})
 		next.ServeHTTP(w, r)
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"dixie/finn"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
 )
@@ -54,7 +55,7 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 		return a.refuseSocket(w, http.StatusUnauthorized, "invalid_ticket")
 	}
 	id := r.PathValue("sessionId")
-	if !safeID.MatchString(id) {
+	if !finn.ValidSessionID(id) {
 		return a.refuseSocket(w, http.StatusUnauthorized, "invalid_session_id")
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
