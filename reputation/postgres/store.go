@@ -41,13 +41,13 @@ const (
 	loadAggregates = `SELECT data FROM reputation_aggregates WHERE agent_id = ANY ($1)`
 	loadKnown      = `SELECT event_id::text, fingerprint FROM reputation_events WHERE event_id = ANY ($1::uuid[])`
 	appendEvents   = `INSERT INTO reputation_events (event_id, agent_id, event_type, data, fingerprint, prior, recorded_at)
-		SELECT e.event_id, e.agent_id, e.event_type, e.data::jsonb, e.fingerprint, e.prior, e.recorded_at
+		SELECT e.event_id, e.agent_id, e.event_type, e.data::json, e.fingerprint, e.prior, e.recorded_at
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::float8[], $7::timestamptz[])
 			WITH ORDINALITY AS e (event_id, agent_id, event_type, data, fingerprint, prior, recorded_at, n)
 		ORDER BY e.n`
 	writeAggregates = `INSERT INTO reputation_aggregates
 			(agent_id, state, sample_count, blended_score, data, version, created_at, updated_at)
-		SELECT a.agent_id, a.state, a.sample_count, a.score, a.data::jsonb, a.version, a.created_at, now()
+		SELECT a.agent_id, a.state, a.sample_count, a.score, a.data::json, a.version, a.created_at, now()
 		FROM unnest($1::text[], $2::text[], $3::int[], $4::float8[], $5::text[], $6::bigint[], $7::timestamptz[])
 			AS a (agent_id, state, sample_count, score, data, version, created_at)
 		ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state, sample_count = excluded.sample_count,
@@ -129,7 +129,7 @@ func load(ctx context.Context, conn *pgxpool.Conn, batch []reputation.Entry) (re
 	})
 	queries.Queue(loadAggregates, agents).Query(func(rows pgx.Rows) error {
 		return each(rows, func(row pgx.Rows) error {
-			a, err := scanAggregate(row)
+			a, err := decodeAggregate(row.RawValues()[0])
 			loaded.Aggregates[a.AgentID] = a
 
 			return err
@@ -312,6 +312,10 @@ func scanAggregate(row pgx.Row) (reputation.Aggregate, error) {
 		return reputation.Aggregate{}, err //nolint:wrapcheck // The callers say what they were doing.
 	}
 
+	return decodeAggregate(data)
+}
+
+func decodeAggregate(data []byte) (reputation.Aggregate, error) {
 	var a reputation.Aggregate
 	if err := json.Unmarshal(data, &a); err != nil {
 		return reputation.Aggregate{}, fmt.Errorf("aggregate is not readable: %w", err)

@@ -102,7 +102,7 @@ func TestRebuildMends(t *testing.T) {
 	}
 	verify(t, store, events)
 	for _, damage := range []string{
-		`UPDATE reputation_aggregates SET data = jsonb_set(data, '{sample_count}', '7') WHERE agent_id = 'agent-1'`,
+		`UPDATE reputation_aggregates SET data = jsonb_set(data::jsonb, '{sample_count}', '7')::json WHERE agent_id = 'agent-1'`,
 		`DELETE FROM reputation_aggregates WHERE agent_id = 'agent-2'`,
 		`UPDATE reputation_population SET mean = 0.1, members = 99, agents = 3`,
 	} {
