@@ -155,6 +155,18 @@ type Change struct {
 	Event Event
 }
 
+// Apply makes t what the change says: what a change may change, and the next version. The rest of a task
+// stays as it was admitted, whatever the change holds.
+func (c Change) Apply(t *Task) {
+	changed := c.Task.Clone()
+	t.Version++
+	t.Status, t.History = changed.Status, changed.History
+	t.Attempt, t.RetryCount = changed.Attempt, changed.RetryCount
+	t.PromptTokens, t.Reference, t.PRNumber = changed.PromptTokens, changed.Reference, changed.PRNumber
+	t.Failure = changed.Failure
+	t.UpdatedAt, t.SpawnedAt, t.CompletedAt = changed.UpdatedAt, changed.SpawnedAt, changed.CompletedAt
+}
+
 // Listing is a scope's tasks.
 type Listing struct {
 	// Counts is over all tasks of the scope.

@@ -292,7 +292,7 @@ func (s *Store) Update(
 		return fleet.Task{}, err
 	}
 	op, before := s.operators[r.task.Operator], r.task.Status
-	takeOver(&r.task, c.Task.Clone())
+	c.Apply(&r.task)
 	op.count(before, -1)
 	s.all.count(before, -1)
 	op.count(r.task.Status, 1)
@@ -312,22 +312,6 @@ func (s *Store) Update(
 		s.enqueue(r, c.RunAt)
 	}
 	return out, nil
-}
-
-// takeOver copies what a change may change.
-func takeOver(t *fleet.Task, changed fleet.Task) {
-	t.Status = changed.Status
-	t.Version++
-	t.Attempt = changed.Attempt
-	t.RetryCount = changed.RetryCount
-	t.PromptTokens = changed.PromptTokens
-	t.Reference = changed.Reference
-	t.PRNumber = changed.PRNumber
-	t.Failure = changed.Failure
-	t.UpdatedAt = changed.UpdatedAt
-	t.SpawnedAt = changed.SpawnedAt
-	t.CompletedAt = changed.CompletedAt
-	t.History = changed.History
 }
 
 // finish puts a task among those that have ended, and drops the ones there is no more room for.

@@ -70,7 +70,8 @@ func (s *Store) commit(
 		return fleet.Task{}, &verdict{err}
 	}
 	before := r.task.Attempt
-	takeOver(&r.task, c.Task.Clone())
+	c.Apply(&r.task)
+	r.task = stored(r.task)
 	over := r.task.Status.Terminal()
 	moved := over || r.task.Attempt != before
 	if over {
@@ -122,21 +123,4 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r record, moved, release b
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
-}
-
-// takeOver copies what a change may change.
-func takeOver(t *fleet.Task, changed fleet.Task) {
-	changed = stored(changed)
-	t.Status = changed.Status
-	t.Version++
-	t.Attempt = changed.Attempt
-	t.RetryCount = changed.RetryCount
-	t.PromptTokens = changed.PromptTokens
-	t.Reference = changed.Reference
-	t.PRNumber = changed.PRNumber
-	t.Failure = changed.Failure
-	t.UpdatedAt = changed.UpdatedAt
-	t.SpawnedAt = changed.SpawnedAt
-	t.CompletedAt = changed.CompletedAt
-	t.History = changed.History
 }
