@@ -3,8 +3,6 @@ package auth
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +25,10 @@ var (
 	ErrNotListed = errors.New("auth: not on the allowlist")
 	// ErrInvalidEntry says that a value is neither an address nor an API key.
 	ErrInvalidEntry = errors.New("auth: invalid allowlist entry")
+	// ErrAllowlistFull says that there are [MaxAllowlistEntries] of the kind already.
+	ErrAllowlistFull = errors.New("auth: the allowlist is full")
+	// ErrAllowlistStore says that the list could not be changed, because where it is kept did not answer.
+	ErrAllowlistStore = errors.New("auth: allowlist store unavailable")
 )
 
 // EntryKind is the kind of an allowlist entry.
@@ -48,9 +50,10 @@ type Allowlist interface {
 	// List returns a copy.
 	List() AllowlistData
 	// Add puts an entry on the list; one that is there already is no error. It fails with
-	// [ErrInvalidEntry].
+	// [ErrInvalidEntry], [ErrAllowlistFull] and [ErrAllowlistStore].
 	Add(ctx context.Context, kind EntryKind, value string) (AllowlistData, error)
-	// Remove takes an entry off the list, from the next question on. It fails with [ErrNotListed].
+	// Remove takes an entry off the list, from the next question on. It fails with [ErrNotListed] and
+	// [ErrAllowlistStore].
 	Remove(ctx context.Context, entry string) (AllowlistData, error)
 	// Close ends background work.
 	Close() error
@@ -75,10 +78,12 @@ type AccessPolicy struct {
 }
 
 const (
+	// MaxAllowlistEntries bounds the wallets of a list, and its API keys.
+	MaxAllowlistEntries = 20_000
+
 	allowlistVersion = 1
 	// allowlistMaxBytes is room for the most entries of either kind, at their longest.
-	allowlistMaxBytes  = 8 << 20
-	allowlistMaxPerSet = 20_000
+	allowlistMaxBytes = 8 << 20
 )
 
 var apiKeyShape = regexp.MustCompile(`^dxk_[A-Za-z0-9_-]{8,124}$`)
@@ -92,8 +97,7 @@ func ParseAllowlist(raw []byte) (AllowlistData, error) {
 		return data, fmt.Errorf("allowlist has %d bytes, at most %d are read", len(raw), allowlistMaxBytes)
 	}
 	if err := json.Unmarshal(raw, &data); err != nil {
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			line := 1 + bytes.Count(raw[:min(int64(len(raw)), syntax.Offset)], []byte("\n"))
+		if line := lineOf(raw, err); line > 0 {
 			return AllowlistData{}, fmt.Errorf("allowlist line %d: %w", line, err)
 		}
 		return AllowlistData{}, fmt.Errorf("allowlist: %w", err)
@@ -104,8 +108,8 @@ func ParseAllowlist(raw []byte) (AllowlistData, error) {
 	if data.Version != allowlistVersion {
 		return AllowlistData{}, fmt.Errorf("allowlist version %d is not known", data.Version)
 	}
-	if len(data.Wallets) > allowlistMaxPerSet || len(data.APIKeys) > allowlistMaxPerSet {
-		return AllowlistData{}, fmt.Errorf("allowlist has more than %d entries of a kind", allowlistMaxPerSet)
+	if len(data.Wallets) > MaxAllowlistEntries || len(data.APIKeys) > MaxAllowlistEntries {
+		return AllowlistData{}, fmt.Errorf("allowlist has more than %d entries of a kind", MaxAllowlistEntries)
 	}
 	wallets, keys := data.Wallets, data.APIKeys
 	data.Wallets, data.APIKeys = []string{}, []string{}
@@ -135,6 +139,36 @@ func ParseAllowlist(raw []byte) (AllowlistData, error) {
 	return data, nil
 }
 
+// lineOf is the line that an error of encoding/json is about, 0 when it does not tell.
+func lineOf(raw []byte, err error) int {
+	var at int64
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = syntax.Offset
+	} else if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		at = kind.Offset
+	} else {
+		return 0
+	}
+	return 1 + bytes.Count(raw[:min(int64(len(raw)), at)], []byte("\n"))
+}
+
+// NormalizeEntry is an entry as it is kept: an address with its checksum, an API key as it is. It fails
+// with [ErrInvalidEntry].
+func NormalizeEntry(kind EntryKind, value string) (string, error) {
+	switch kind {
+	case EntryWallet:
+		if address, ok := wallet.Parse(value); ok {
+			return string(address), nil
+		}
+	case EntryAPIKey:
+		if apiKeyShape.MatchString(value) {
+			return value, nil
+		}
+	default:
+	}
+	return "", ErrInvalidEntry
+}
+
 // appendNew keeps the given order and drops what is there already. Lists are sorted by no one, so that
 // a file edited by hand stays recognisable.
 func appendNew(list []string, s string) []string {
@@ -150,28 +184,10 @@ func (d AllowlistData) clone() AllowlistData {
 	return d
 }
 
-// snapshot is an immutable view of the list for lock-free questions.
-type snapshot struct {
-	data    AllowlistData
-	wallets map[string]struct{}
-	keys    [][sha256.Size]byte
-}
-
-func newSnapshot(data AllowlistData) *snapshot {
-	s := &snapshot{data: data, wallets: make(map[string]struct{}, len(data.Wallets))}
-	for _, w := range data.Wallets {
-		s.wallets[w] = struct{}{}
-	}
-	for _, k := range data.APIKeys {
-		s.keys = append(s.keys, sha256.Sum256([]byte(k)))
-	}
-	return s
-}
-
 // MemoryAllowlist keeps the list in the process.
 type MemoryAllowlist struct {
 	everyone bool
-	current  atomic.Pointer[snapshot]
+	current  atomic.Pointer[AllowlistSnapshot]
 	mu       sync.Mutex // held while the list changes
 	// refresh is called before a change, to start from what others have made of the list; nil in plain memory.
 	refresh func() error
@@ -193,14 +209,14 @@ func NewMemoryAllowlist(wallets, apiKeys []string) (*MemoryAllowlist, error) {
 	}
 	data.UpdatedAt = time.Now().UTC()
 	m := &MemoryAllowlist{}
-	m.current.Store(newSnapshot(data))
+	m.current.Store(NewAllowlistSnapshot(data))
 	return m, nil
 }
 
 // NewOpenAllowlist admits every wallet, for development. API keys must still be listed.
 func NewOpenAllowlist() *MemoryAllowlist {
 	m := &MemoryAllowlist{everyone: true}
-	m.current.Store(newSnapshot(AllowlistData{
+	m.current.Store(NewAllowlistSnapshot(AllowlistData{
 		Version: allowlistVersion, Wallets: []string{}, APIKeys: []string{}, UpdatedAt: time.Now().UTC(),
 	}))
 	return m
@@ -214,51 +230,34 @@ func (m *MemoryAllowlist) AllowsWallet(address string) bool {
 	if m.everyone {
 		return address != ""
 	}
-	_, ok := m.current.Load().wallets[address]
-	return ok
+	return m.current.Load().AllowsWallet(address)
 }
 
-// AllowsKey implements [Allowlist]. It compares with every key, so that time does not tell which.
-func (m *MemoryAllowlist) AllowsKey(key string) bool {
-	sum := hashOf(key)
-	found := 0
-	for _, k := range m.current.Load().keys {
-		found |= subtle.ConstantTimeCompare(sum[:], k[:])
-	}
-	return found == 1
-}
+// AllowsKey implements [Allowlist].
+func (m *MemoryAllowlist) AllowsKey(key string) bool { return m.current.Load().AllowsKey(key) }
 
 // List implements [Allowlist].
-func (m *MemoryAllowlist) List() AllowlistData { return m.current.Load().data.clone() }
+func (m *MemoryAllowlist) List() AllowlistData { return m.current.Load().List() }
 
 // Add implements [Allowlist].
 func (m *MemoryAllowlist) Add(_ context.Context, kind EntryKind, value string) (AllowlistData, error) {
-	switch kind {
-	case EntryWallet:
-		address, ok := wallet.Parse(value)
-		if !ok {
-			return AllowlistData{}, ErrInvalidEntry
-		}
-		return m.change(func(d *AllowlistData) error {
-			d.Wallets = appendNew(d.Wallets, string(address))
-			return atMost(len(d.Wallets))
-		})
-	case EntryAPIKey:
-		if !apiKeyShape.MatchString(value) {
-			return AllowlistData{}, ErrInvalidEntry
-		}
-		return m.change(func(d *AllowlistData) error {
-			d.APIKeys = appendNew(d.APIKeys, value)
-			return atMost(len(d.APIKeys))
-		})
-	default:
-		return AllowlistData{}, ErrInvalidEntry
+	entry, err := NormalizeEntry(kind, value)
+	if err != nil {
+		return AllowlistData{}, err
 	}
+	return m.change(func(d *AllowlistData) error {
+		list := &d.Wallets
+		if kind == EntryAPIKey {
+			list = &d.APIKeys
+		}
+		*list = appendNew(*list, entry)
+		return atMost(len(*list))
+	})
 }
 
 func atMost(n int) error {
-	if n > allowlistMaxPerSet {
-		return fmt.Errorf("auth: the allowlist is full at %d entries of a kind", allowlistMaxPerSet)
+	if n > MaxAllowlistEntries {
+		return fmt.Errorf("%w: it has %d entries of the kind", ErrAllowlistFull, MaxAllowlistEntries)
 	}
 	return nil
 }
@@ -294,7 +293,7 @@ func (m *MemoryAllowlist) change(edit func(*AllowlistData) error) (AllowlistData
 			return AllowlistData{}, err
 		}
 	}
-	data := m.current.Load().data.clone()
+	data := m.current.Load().List()
 	if err := edit(&data); err != nil {
 		return AllowlistData{}, err
 	}
@@ -304,6 +303,6 @@ func (m *MemoryAllowlist) change(edit func(*AllowlistData) error) (AllowlistData
 			return AllowlistData{}, err
 		}
 	}
-	m.current.Store(newSnapshot(data))
+	m.current.Store(NewAllowlistSnapshot(data))
 	return data.clone(), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dixie/internal/auth"
+	"dixie/internal/auth/authtest"
 	"dixie/internal/wallet"
 )
 
@@ -32,14 +33,6 @@ func TestAllowlistFile(t *testing.T) {
 	if _, err := list.Add(ctx, auth.EntryWallet, strings.ToLower(string(wallet.TestAddress))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := list.Add(ctx, auth.EntryAPIKey, "dxk_12345678"); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"", "0x12", "dxk_short", "root"} {
-		if _, err := list.Add(ctx, auth.EntryWallet, bad); !errors.Is(err, auth.ErrInvalidEntry) {
-			t.Errorf("wallet %q: %v", bad, err)
-		}
-	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -55,16 +48,6 @@ func TestAllowlistFile(t *testing.T) {
 	if diff := cmp.Diff([]string{string(wallet.TestAddress)}, onDisk.Wallets); diff != "" {
 		t.Error(diff)
 	}
-	if !list.AllowsWallet(string(wallet.TestAddress)) || !list.AllowsKey("dxk_12345678") || list.AllowsKey("dxk_12345679") {
-		t.Error("the list in memory differs from what was added")
-	}
-	if _, err := list.Remove(ctx, string(wallet.TestAddress)); err != nil || list.AllowsWallet(string(wallet.TestAddress)) {
-		t.Errorf("remove: %v", err)
-	}
-	if _, err := list.Remove(ctx, "dxk_unknown_key"); !errors.Is(err, auth.ErrNotListed) {
-		t.Errorf("remove what is not there: %v", err)
-	}
-
 	// Another process replaces the file, by a rename.
 	replace(t, path, `{"version":1,"wallets":["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],"apiKeys":[]}`)
 	await(t, func() bool { return list.AllowsWallet("0x70997970C51812dc3A010C7d01b50e0d17dc79C8") })
@@ -170,37 +153,63 @@ func TestAllowlistFileBehindALink(t *testing.T) {
 	await(t, func() bool { return list.AllowsWallet(other) && !list.AllowsWallet(string(wallet.TestAddress)) })
 }
 
-func TestAllowlistIsBounded(t *testing.T) {
+func TestAllowlistFilesAreBounded(t *testing.T) {
 	t.Parallel()
-	keys := func(n int) []string {
-		list := make([]string, n)
-		for i := range list {
-			list[i] = fmt.Sprintf("dxk_%08d", i)
-		}
-		return list
+	keys := make([]string, auth.MaxAllowlistEntries+1)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("dxk_%08d", i)
 	}
-	if _, err := auth.NewMemoryAllowlist(nil, keys(20_001)); err == nil {
+	if _, err := auth.NewMemoryAllowlist(nil, keys); err == nil {
 		t.Error("20,001 keys were accepted")
 	}
 	if _, err := auth.ParseAllowlist([]byte(`{"version":1}` + strings.Repeat(" ", 8<<20))); err == nil {
 		t.Error("a file of more than 8 MiB was read")
 	}
-	list, err := auth.NewMemoryAllowlist(nil, keys(20_000))
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestMalformedFilesSayWhere(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "allowlist.json")
+	for content, want := range map[string]string{
+		"{\n\"version\": 1,\n\"wallets\": [,]}":                     "line 3",
+		"{\n\n\n\"wallets\": \"0x\"}":                               "line 4",
+		`{"version":1,"wallets":["` + secret + `"],"apiKeys":[]}`:   "wallets[0]",
+		`{"version":1,"apiKeys":["dxk_12345678","` + secret + `"]}`: "apiKeys[1]",
+		`{"version":2}`: "version 2",
+	} {
+		replace(t, path, content)
+		_, _, err := auth.ReadAllowlistFile(path)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v; want the path and %s, and no entry", content, err, want)
+		}
 	}
-	if _, err := list.Add(t.Context(), auth.EntryAPIKey, "dxk_one_more"); err == nil {
-		t.Error("key 20,001 was added")
-	}
-	if _, err := list.Add(t.Context(), auth.EntryAPIKey, "dxk_00000003"); err != nil {
-		t.Errorf("a key that is there already: %v", err)
-	}
-	if _, err := list.Add(t.Context(), auth.EntryWallet, string(wallet.TestAddress)); err != nil {
-		t.Errorf("a wallet beside all the keys: %v", err)
-	}
-	if got := list.List(); len(got.APIKeys) != 20_000 || len(got.Wallets) != 1 {
-		t.Errorf("%d keys and %d wallets are listed", len(got.APIKeys), len(got.Wallets))
-	}
+}
+
+// TestAllowlists holds both lists without a database to their description.
+func TestAllowlists(t *testing.T) {
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		authtest.RunAllowlist(t, func(t *testing.T, wallets, keys []string) auth.Allowlist {
+			t.Helper()
+			list, err := auth.NewMemoryAllowlist(wallets, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		})
+	})
+	t.Run("file", func(t *testing.T) {
+		t.Parallel()
+		authtest.RunAllowlist(t, func(t *testing.T, wallets, keys []string) auth.Allowlist {
+			t.Helper()
+			list, err := auth.OpenAllowlistFile(authtest.WriteAllowlist(t, wallets, keys), false, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		})
+	})
 }
 
 func FuzzAllowlistParse(f *testing.F) {

@@ -43,7 +43,7 @@ var _ Allowlist = (*AllowlistFile)(nil)
 // logged and the list in memory stays. Close ends the watching.
 func OpenAllowlistFile(path string, poll bool, log *slog.Logger) (*AllowlistFile, error) {
 	f := &AllowlistFile{path: path, log: log, done: make(chan struct{})}
-	f.current.Store(newSnapshot(AllowlistData{Version: allowlistVersion, Wallets: []string{}, APIKeys: []string{}}))
+	f.current.Store(NewAllowlistSnapshot(AllowlistData{Version: allowlistVersion, Wallets: []string{}, APIKeys: []string{}}))
 	if err := f.reload(); err != nil {
 		return nil, fmt.Errorf("auth: %s: %w", path, err)
 	}
@@ -170,9 +170,23 @@ func (f *AllowlistFile) read() error {
 		return err
 	}
 	f.last = raw
-	f.current.Store(newSnapshot(data))
+	f.current.Store(NewAllowlistSnapshot(data))
 	f.log.Info("allowlist read", "wallets", len(data.Wallets), "api_keys", len(data.APIKeys))
 	return nil
+}
+
+// ReadAllowlistFile reads a list once, see [ParseAllowlist], and returns its bytes too. Its errors name the
+// path; that of an absent file is [fs.ErrNotExist].
+func ReadAllowlistFile(path string) (AllowlistData, []byte, error) {
+	raw, err := readBounded(path)
+	if err != nil {
+		return AllowlistData{}, nil, err
+	}
+	data, err := ParseAllowlist(raw)
+	if err != nil {
+		return AllowlistData{}, nil, fmt.Errorf("auth: %s: %w", path, err)
+	}
+	return data, raw, nil
 }
 
 func readBounded(path string) ([]byte, error) {
