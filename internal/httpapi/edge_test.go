@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -116,6 +118,52 @@ func TestAdminKey(t *testing.T) {
 			if got := e.do(t, http.MethodGet, "/api/admin/allowlist", "", "Authorization", "Bearer "+tried); got.Code != want {
 				t.Errorf("%q for the key %q: %d, want %d", tried, key, got.Code, want)
 			}
+		}
+	}
+}
+
+// unchangeable is an allowlist that fails to change.
+type unchangeable struct {
+	auth.Allowlist
+
+	err error
+}
+
+func (u unchangeable) Add(context.Context, auth.EntryKind, string) (auth.AllowlistData, error) {
+	return auth.AllowlistData{}, u.err
+}
+
+func (u unchangeable) Remove(context.Context, string) (auth.AllowlistData, error) {
+	return auth.AllowlistData{}, u.err
+}
+
+// TestAllowlistCannotBeChanged: who asks for a change is told whether to ask again.
+func TestAllowlistCannotBeChanged(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		err        error
+		status     int
+		code       string
+		retryAfter string
+	}{
+		{fmt.Errorf("connect: %w: %w", auth.ErrAllowlistStore, context.DeadlineExceeded), http.StatusServiceUnavailable, "service_unavailable", "5"},
+		{fmt.Errorf("add: %w", auth.ErrAllowlistFull), http.StatusBadRequest, "invalid_request", ""},
+	} {
+		e := setup(t, func(c *httpapi.Config) {
+			c.AdminKey = "the-key"
+			c.Allowlist = unchangeable{auth.NewOpenAllowlist(), tc.err}
+		})
+		answers := []answer{e.do(t, http.MethodPost, "/api/admin/allowlist", `{"type":"apiKey","value":"dxk_12345678"}`, "Authorization", "Bearer the-key")}
+		if tc.status == http.StatusServiceUnavailable { // A removal does not fill a list.
+			answers = append(answers, e.do(t, http.MethodDelete, "/api/admin/allowlist/dxk_12345678", "", "Authorization", "Bearer the-key"))
+		}
+		for _, got := range answers {
+			if got.Code != tc.status || got.field("error") != tc.code || got.Header().Get("Retry-After") != tc.retryAfter {
+				t.Errorf("%v: %d, Retry-After %q, %s", tc.err, got.Code, got.Header().Get("Retry-After"), got.Body)
+			}
+		}
+		if got := e.do(t, http.MethodGet, "/api/admin/allowlist", "", "Authorization", "Bearer the-key"); got.Code != http.StatusOK {
+			t.Errorf("the listing: %d", got.Code)
 		}
 	}
 }

@@ -122,6 +122,10 @@ func fromAuth(err error) *apiError {
 		return errNotFound
 	case errors.Is(err, auth.ErrInvalidEntry):
 		return invalid("value must be a wallet address or an API key dxk_ with 8 to 124 characters")
+	case errors.Is(err, auth.ErrAllowlistFull):
+		return invalid("the allowlist has %d entries of this type, which is the most", auth.MaxAllowlistEntries)
+	case errors.Is(err, auth.ErrAllowlistStore):
+		return unavailable("The allowlist is temporarily unavailable")
 	case errors.Is(err, auth.ErrTooManyTickets):
 		return &apiError{
 			Status: http.StatusTooManyRequests, Code: "rate_limited",
