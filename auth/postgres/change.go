@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dixie/internal/auth"
+)
+
+const (
+	// begin also ends a transaction whose client is cut off in the middle of it, with the lock it holds.
+	begin = `BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'`
+	// What an admin adds is the admin's, also where the file had it first.
+	add = `INSERT INTO allowlist_entries (kind, value) VALUES ($1, $2)
+		ON CONFLICT (entry) DO UPDATE SET value = excluded.value, source = 'admin'`
+	remove = `DELETE FROM allowlist_entries WHERE entry = $1`
+
+	// tries bounds how often a transaction begins.
+	tries = 3
+	// cleanupTimeout bounds what is done for a caller that has left.
+	cleanupTimeout = 5 * time.Second
+)
+
+// nameOf is the kind as the table has it.
+func nameOf(kind auth.EntryKind) string {
+	if kind == auth.EntryAPIKey {
+		return "api_key"
+	}
+	return "wallet"
+}
+
+// keyOf is a normalised entry as the table compares it. No key is like an address, so it needs no kind.
+func keyOf(entry string) string {
+	if strings.HasPrefix(entry, auth.APIKeyPrefix) {
+		return entry
+	}
+	return strings.ToLower(entry)
+}
+
+// Add implements [auth.Allowlist]. After [auth.ErrAllowlistStore] the entry may be listed nevertheless, when
+// the connection broke during the commit; adding it again does no harm.
+func (a *Allowlist) Add(ctx context.Context, kind auth.EntryKind, value string) (auth.AllowlistData, error) {
+	entry, err := auth.NormalizeEntry(kind, value)
+	if err != nil {
+		return auth.AllowlistData{}, err
+	}
+	return a.change(ctx, "add to the allowlist", func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, add, nameOf(kind), entry)
+		return err //nolint:wrapcheck // interpret says what was being done.
+	})
+}
+
+// Remove implements [auth.Allowlist]. After [auth.ErrAllowlistStore] the entry may be gone nevertheless, as
+// with Add.
+func (a *Allowlist) Remove(ctx context.Context, entry string) (auth.AllowlistData, error) {
+	for _, kind := range []auth.EntryKind{auth.EntryWallet, auth.EntryAPIKey} {
+		listed, err := auth.NormalizeEntry(kind, entry)
+		if err != nil {
+			continue
+		}
+		return a.change(ctx, "remove from the allowlist", func(ctx context.Context, tx pgx.Tx) error {
+			done, err := tx.Exec(ctx, remove, keyOf(listed))
+			if err == nil && done.RowsAffected() == 0 {
+				err = auth.ErrNotListed
+			}
+			return err
+		})
+	}
+	return auth.AllowlistData{}, auth.ErrNotListed
+}
+
+// change commits an edit, and has this process judge by what came of it before it returns.
+func (a *Allowlist) change(ctx context.Context, doing string, edit func(context.Context, pgx.Tx) error) (auth.AllowlistData, error) {
+	since := a.current.Load()
+	var after rows
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err := a.atomically(limited, func(tx pgx.Tx) (err error) {
+		if err = edit(limited, tx); err == nil {
+			after, err = load(limited, tx)
+		}
+		return err
+	})
+	if err != nil {
+		return auth.AllowlistData{}, interpret(ctx, doing, err)
+	}
+	l := after.list()
+	a.publish(since, l)
+	return l.List(), nil
+}
+
+// atomically runs f in a transaction and commits what it did, unless it returns an error. f is called again
+// when the database asked for it, or when the connection turns out to be dead before anything was sent.
+func (a *Allowlist) atomically(ctx context.Context, f func(pgx.Tx) error) error {
+	for try := 1; ; try++ {
+		err := a.attempt(ctx, f)
+		if err == nil || try == tries || ctx.Err() != nil || !pgconn.SafeToRetry(err) && !isClash(err) {
+			return err
+		}
+	}
+}
+
+func (a *Allowlist) attempt(ctx context.Context, f func(pgx.Tx) error) error {
+	tx, err := a.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		// After the commit this does nothing. A connection that cannot roll back is closed by the pool.
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		_ = tx.Rollback(cleanup)
+	}()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+const (
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	// programLimitExceeded is what the trigger raises when there are too many entries.
+	programLimitExceeded = "54000"
+)
+
+// isClash says that a transaction was rolled back because of another one, and may well succeed now.
+func isClash(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (refused.Code == serializationFailure || refused.Code == deadlockDetected)
+}
+
+// interpret gives an error the form that [auth.Allowlist] promises. ctx is the caller's.
+func interpret(ctx context.Context, doing string, err error) error {
+	switch refused, ok := errors.AsType[*pgconn.PgError](err); {
+	case errors.Is(err, auth.ErrNotListed):
+		return err
+	case ok && refused.Code == programLimitExceeded:
+		return fmt.Errorf("auth/postgres: %s: %w", doing, auth.ErrAllowlistFull)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("auth/postgres: %s: %w", doing, ctx.Err())
+	default:
+		return fmt.Errorf("auth/postgres: %s: %w: %w", doing, auth.ErrAllowlistStore, err)
+	}
+}
