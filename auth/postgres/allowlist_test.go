@@ -158,6 +158,21 @@ func TestAnotherDatabase(t *testing.T) {
 	within(t, promise, "a policy that is none holds up nothing", func() bool { return !list.AllowsWallet(carol) })
 }
 
+// TestTriggerOff: what is changed without a new version is noticed too, if later.
+func TestTriggerOff(t *testing.T) {
+	t.Parallel()
+	url := server.Migrated(t)
+	list, err := postgres.OpenRereading(t.Context(), postgres.Config{Pool: pool(t, url), PollInterval: 50 * time.Millisecond}, 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = list.Close() }()
+	add(t, list, alice)
+	psql(t, url, `ALTER TABLE allowlist_entries DISABLE TRIGGER allowlist_changes`)
+	psql(t, url, `DELETE FROM allowlist_entries`)
+	within(t, promise, "read again", func() bool { return !list.AllowsWallet(alice) })
+}
+
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.Open(t.Context(), postgres.Config{PollInterval: -1})

@@ -184,7 +184,7 @@ func gather(ctx context.Context, conn *pgx.Conn) {
 
 // look reads the list if it has another version, or has not been read for long.
 func (f *follower) look(ctx context.Context, db querier) error {
-	if time.Since(f.readAt) < rereadInterval {
+	if time.Since(f.readAt) < f.reread {
 		checking, cancel := context.WithTimeout(ctx, checkTime)
 		defer cancel()
 		var version int64

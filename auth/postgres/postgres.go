@@ -75,6 +75,7 @@ type Allowlist struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	poll    time.Duration
+	reread  time.Duration
 	current atomic.Pointer[list]
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -87,6 +88,10 @@ var _ auth.Allowlist = (*Allowlist)(nil)
 // its entries do not fit beside those that are listed, and with [auth.ErrAllowlistStore] when the database
 // does not answer within half a minute or has no such tables. Close it.
 func Open(ctx context.Context, cfg Config) (*Allowlist, error) {
+	return open(ctx, cfg, rereadInterval)
+}
+
+func open(ctx context.Context, cfg Config, reread time.Duration) (*Allowlist, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Allowlist, error) {
 		return nil, err
 	}
 
-	a := &Allowlist{pool: cfg.Pool, log: cfg.Logger, poll: cfg.PollInterval, done: make(chan struct{})}
+	a := &Allowlist{pool: cfg.Pool, log: cfg.Logger, poll: cfg.PollInterval, reread: reread, done: make(chan struct{})}
 	opening, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	if cfg.SeedFile != "" {
