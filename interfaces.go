@@ -40,7 +40,8 @@ type (
 	//
 	// The first two are asked on each request and answer without I/O; AllowsWallet gets EIP-55 addresses,
 	// AllowsKey compares in constant time. Adding what is there already is no error; what is neither an
-	// address nor a key is [ErrInvalidEntry], and removing what is not there [ErrNotListed].
+	// address nor a key is [ErrInvalidEntry], removing what is not there [ErrNotListed], one entry too many
+	// [ErrAllowlistFull]; [ErrAllowlistStore] says that the list cannot be changed now.
 	Allowlist = auth.Allowlist
 
 	// RateLimiter counts requests; see [WithRateLimit]:
@@ -136,6 +137,10 @@ var (
 	ErrInvalidEntry = auth.ErrInvalidEntry
 	// ErrNotListed: the entry is not on the allowlist. 404.
 	ErrNotListed = auth.ErrNotListed
+	// ErrAllowlistFull: there are as many entries of the kind as there may be, 20,000. 400.
+	ErrAllowlistFull = auth.ErrAllowlistFull
+	// ErrAllowlistStore: what keeps the list does not answer, so that it cannot be changed now. 503.
+	ErrAllowlistStore = auth.ErrAllowlistStore
 	// ErrSessionNotFound: there is no such session. 404.
 	ErrSessionNotFound = chat.ErrSessionNotFound
 	// ErrBusy: the session's earlier turns did not end in time. 503.
