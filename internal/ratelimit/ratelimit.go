@@ -97,7 +97,7 @@ func (m *Memory) Allow(_ context.Context, identity string, limit int) (Decision,
 		b.total++
 		d.Allowed = true
 	}
-	d.Remaining = limit - b.total
+	d.Remaining = max(0, limit-b.total) // The limit may have been higher before.
 	d.Reset = b.oldestLeaves(now)
 	if !d.Allowed {
 		d.RetryAfter = max(time.Second, d.Reset)
