@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dixie/governance"
+	"dixie/governance/governancetest"
 )
 
 func put(t *testing.T, m *governance.MemoryTierCache, wallet string, ttl time.Duration) {
@@ -26,6 +27,19 @@ func has(t *testing.T, m *governance.MemoryTierCache, wallet string) bool {
 		t.Errorf("%s has become %v", wallet, got)
 	}
 	return ok
+}
+
+func TestMemoryTierCache(t *testing.T) {
+	t.Parallel()
+	governancetest.TierCache(t, func(t *testing.T, test func(*testing.T, governancetest.Subject)) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			advance := func(d time.Duration) {
+				time.Sleep(d) // fake clock
+			}
+			test(t, governancetest.Subject{TierCache: governance.NewMemoryTierCache(0), Advance: advance})
+		})
+	})
 }
 
 func TestMemoryTierCacheIsBounded(t *testing.T) {

@@ -45,18 +45,6 @@ func TestNoncesAreRandomAndLiveForFiveMinutes(t *testing.T) {
 	})
 }
 
-func TestANonceIsTakenOnce(t *testing.T) {
-	t.Parallel()
-	m := auth.NewMemoryNonces(0)
-	putNonce(t, m, "n")
-	if n := inParallel(func() bool { ok, err := m.Take(t.Context(), "n"); return ok && err == nil }); n != 1 {
-		t.Errorf("%d of 50 parallel uses got it", n)
-	}
-	if takeNonce(t, m, "n") || takeNonce(t, m, "never issued") {
-		t.Error("a nonce that is not there was taken")
-	}
-}
-
 func TestNoncesExpire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

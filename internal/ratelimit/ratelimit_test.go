@@ -2,13 +2,12 @@ package ratelimit_test
 
 import (
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"dixie/internal/ratelimit"
+	"dixie/internal/ratelimit/ratelimittest"
 )
 
 func allow(t *testing.T, m *ratelimit.Memory, identity string, limit int) ratelimit.Decision {
@@ -18,6 +17,22 @@ func allow(t *testing.T, m *ratelimit.Memory, identity string, limit int) rateli
 		t.Fatal(err)
 	}
 	return d
+}
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	arrange := func(t *testing.T, test func(*testing.T, ratelimittest.Subject)) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			m := ratelimit.NewMemory(0)
+			advance := func(d time.Duration) {
+				time.Sleep(d) // fake clock
+			}
+			test(t, ratelimittest.Subject{One: m, Other: m, Advance: advance})
+		})
+	}
+	ratelimittest.Run(t, arrange)
+	ratelimittest.RunMinutes(t, arrange)
 }
 
 func TestWindowSlides(t *testing.T) {
@@ -49,16 +64,6 @@ func TestWindowSlides(t *testing.T) {
 			t.Fatalf("after an hour: %+v", d)
 		}
 	})
-}
-
-func TestZeroIsNoLimit(t *testing.T) {
-	t.Parallel()
-	m := ratelimit.NewMemory(0)
-	for range 1000 {
-		if !allow(t, m, "a", 0).Allowed {
-			t.Fatal("refused")
-		}
-	}
 }
 
 func TestIdentitiesAreBounded(t *testing.T) {
@@ -110,24 +115,6 @@ func TestLimitsAreCapped(t *testing.T) {
 			t.Errorf("over the cap: %+v", d)
 		}
 	})
-}
-
-func TestParallelCallersShareTheLimit(t *testing.T) {
-	t.Parallel()
-	m := ratelimit.NewMemory(0)
-	var admitted atomic.Int32
-	var wg sync.WaitGroup
-	for range 200 {
-		wg.Go(func() {
-			if d, err := m.Allow(t.Context(), "a", 50); err == nil && d.Allowed {
-				admitted.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if admitted.Load() != 50 {
-		t.Errorf("%d admitted", admitted.Load())
-	}
 }
 
 func BenchmarkAllow(b *testing.B) {
