@@ -1,0 +1,150 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"dixie/internal/chat"
+	"dixie/redis"
+)
+
+func acquire(t *testing.T, lock chat.TurnLock, sessionID string) func() {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	release, err := lock.Acquire(ctx, sessionID)
+	if err != nil {
+		t.Fatalf("Acquire: %v", err)
+	}
+	return release
+}
+
+// busy says whether session s cannot be had for a while.
+func busy(t *testing.T, lock chat.TurnLock, d time.Duration) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	release, err := lock.Acquire(ctx, "s")
+	if err == nil {
+		release()
+		return false
+	}
+	if !errors.Is(err, chat.ErrBusy) {
+		t.Errorf("Acquire: %v, want ErrBusy", err)
+	}
+	return true
+}
+
+func TestTurnsAreRenewed(t *testing.T) {
+	t.Parallel()
+	one, other := replicas(t)
+	holder := redis.NewQuickTurnLock(one, nil, 500*time.Millisecond, 100*time.Millisecond)
+	release := acquire(t, holder, "s")
+	if !busy(t, redis.NewTurnLock(other, nil), 1500*time.Millisecond) {
+		t.Error("the key expired while it was held")
+	}
+	release()
+	if n := other.Exists(t.Context(), "chat:turn:s").Val(); n != 0 {
+		t.Error("the key is there after the release")
+	}
+	release() // Once more does no harm.
+	if busy(t, redis.NewTurnLock(other, nil), patience) {
+		t.Error("the session is not free after the release")
+	}
+}
+
+// TestADeadHolderFreesTheSession: one that no longer renews, as it has no connection any more.
+func TestADeadHolderFreesTheSession(t *testing.T) {
+	t.Parallel()
+	one, other := replicas(t)
+	release := acquire(t, redis.NewQuickTurnLock(one, nil, time.Second, 200*time.Millisecond), "s")
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	next := acquire(t, redis.NewTurnLock(other, nil), "s")
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %v, want about the second of the expiry", took)
+	}
+	release() // What the dead one does must not free the session of the next.
+	if !busy(t, redis.NewTurnLock(other, nil), 100*time.Millisecond) {
+		t.Error("the session has two holders")
+	}
+	next()
+}
+
+// TestALostTurnIsNotGivenBack: a holder that was cut off for too long leaves the session to the next one.
+func TestALostTurnIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	one, other := replicas(t)
+	var log lockedLog
+	release := acquire(t, redis.NewQuickTurnLock(one, log.logger(), time.Second, 50*time.Millisecond), "s")
+	if err := other.Set(t.Context(), "chat:turn:s", "the next one", time.Minute).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the loss is logged", func() bool { return log.count("turn_lock_lost") > 0 })
+	release()
+	if got := other.Get(t.Context(), "chat:turn:s").Val(); got != "the next one" {
+		t.Errorf("the key holds %q", got)
+	}
+	if log.count("turn_lock_lost") != 1 {
+		t.Error("the loss is logged more than once")
+	}
+}
+
+// TestTurnLockWithoutRedis: the process's own line holds while Redis is away, and the key when it is back.
+func TestTurnLockWithoutRedis(t *testing.T) {
+	t.Parallel()
+	own := startServer(t)
+	var log lockedLog
+	lock := redis.NewQuickTurnLock(open(t, own.URL(), nil), log.logger(), 5*time.Second, 200*time.Millisecond)
+	other := redis.NewTurnLock(open(t, own.URL(), nil), nil)
+	acquire(t, lock, "s")()
+
+	own.Kill()
+	release := acquire(t, lock, "s")
+	if !busy(t, lock, 100*time.Millisecond) {
+		t.Error("a session has two holders within the process")
+	}
+	for range 10 {
+		begin := time.Now()
+		acquire(t, lock, "another")()
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("a turn waited %v for a Redis that is away", took)
+		}
+	}
+	if n := log.count("turn_lock_not_shared"); n != 1 {
+		t.Errorf("%d warnings of one outage", n)
+	}
+
+	if err := own.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lock is shared again", func() bool { return log.count("turn_lock_shared") == 1 })
+	// The turn that began without Redis holds its key now.
+	eventually(t, "the turn is known to Redis", func() bool { return busy(t, other, 300*time.Millisecond) })
+	release()
+	if busy(t, other, patience) {
+		t.Error("the session is not free after the release")
+	}
+}
+
+func TestReleaseDoesNotWaitForAHangingServer(t *testing.T) {
+	t.Parallel()
+	own := startServer(t)
+	lock := redis.NewTurnLock(open(t, own.URL(), nil), nil)
+	release := acquire(t, lock, "s")
+	own.Pause()
+	begin := time.Now()
+	release()
+	if took := time.Since(begin); took > 1200*time.Millisecond {
+		t.Errorf("it waited %v", took)
+	}
+	begin = time.Now()
+	acquire(t, lock, "s")()
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the next turn waited %v", took)
+	}
+}
