@@ -16,10 +16,15 @@ import (
 	"dixie/redis"
 )
 
-//nolint:gochecknoglobals // The server that this package's tests share.
-var server *redistest.Pool
+//nolint:gochecknoglobals // What this package's tests share.
+var (
+	server *redistest.Pool
+	// libraryLog has what go-redis writes to the logger of the process.
+	libraryLog lockedLog
+)
 
 func TestMain(m *testing.M) {
+	goredis.SetLogger(redis.NewLibraryLog(libraryLog.logger()))
 	server = redistest.Main(m)
 	goleak.VerifyTestMain(server)
 }

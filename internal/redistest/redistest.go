@@ -5,6 +5,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -170,10 +171,10 @@ func (r reservation) take(ctx context.Context, zero *goredis.Client) (bool, erro
 	}
 	defer func() { _ = own.Close() }()
 	keys, err := own.DBSize(ctx).Result()
-	if err != nil || keys > 0 {
-		return false, wrap("look into a database", err)
+	if err == nil && keys == 0 {
+		return true, nil
 	}
-	return true, nil
+	return false, errors.Join(wrap("look into a database", err), r.free(ctx, zero))
 }
 
 func (r reservation) end(ctx context.Context) error {
@@ -190,6 +191,10 @@ func (r reservation) end(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = zero.Close() }()
+	return r.free(ctx, zero)
+}
+
+func (r reservation) free(ctx context.Context, zero *goredis.Client) error {
 	return wrap("free a database", zero.Del(ctx, r.key()).Err())
 }
 
