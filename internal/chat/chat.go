@@ -1,7 +1,7 @@
 // Package chat runs conversations with Finn: it remembers who owns a session, keeps the turns of a
 // session in line, translates what Finn says into the events that clients understand, and holds those
 // events for the reader that comes next. A [Service] is safe for concurrent use; it does not own the
-// backend, the store and the lock that it is given. Each answer that Finn gives in one piece is awaited on
+// backend, the store, the lock and the relay that it is given. Each answer that Finn gives in one piece is awaited on
 // a goroutine that outlives a caller who goes away, stays for the next answer for a second, and ends with
 // [Service.Close]. Everything that a client can make grow has a bound, which is named where it is kept.
 package chat
@@ -80,6 +80,9 @@ type Config struct {
 	Sessions SessionStore
 	// Locks keeps the turns of a session in line. Nil: within this process, by [NewMemoryLocks].
 	Locks TurnLock
+	// Relay carries the events of turns to subscriptions at other processes, and theirs to those of this
+	// one. The service does not close it. Nil: each process serves the subscriptions of its own turns.
+	Relay Relay
 	// TurnLimit bounds a turn with all that belongs to it, waiting for earlier turns of the session
 	// included. Zero: [DefaultTurnLimit].
 	TurnLimit time.Duration
@@ -100,6 +103,8 @@ type Service struct {
 	notify   func(ctx context.Context, i Interaction)
 	logger   *slog.Logger
 	hub      *hub
+	// bridge is nil without a relay.
+	bridge *bridge
 
 	// life ends with Close; abandoned prompts watch it.
 	life context.Context //nolint:containedctx // It is the life of the service, not of a request.
@@ -144,11 +149,15 @@ func New(cfg Config) (*Service, error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.life, s.end = context.WithCancel(context.Background())
+	if cfg.Relay != nil {
+		s.bridge = newBridge(cfg.Relay, s)
+	}
 	return s, nil
 }
 
 // Close ends every subscription with [ErrClosed], cancels prompts that wait at the backend without
-// streaming, abandoned ones included, drops held events and returns when the background work has ended.
+// streaming, abandoned ones included, drops held events, no longer uses the relay and returns when the
+// background work has ended.
 // Streaming turns end with their callers. It is idempotent and always returns nil.
 func (s *Service) Close() error {
 	s.mu.Lock()
@@ -156,6 +165,9 @@ func (s *Service) Close() error {
 	s.mu.Unlock()
 	s.end()
 	s.hub.close()
+	if s.bridge != nil {
+		s.bridge.close()
+	}
 	s.background.Wait()
 	return nil
 }

@@ -34,8 +34,9 @@ const (
 // readers have a position in it instead of queues of their own: what waits for a slow reader and what
 // waits for the next one is the same memory under the same bounds, and publishing never waits.
 type hub struct {
-	// clock orders everything that happens: events, attachments, takings. It starts at the time of day,
-	// so that the ids of events keep growing past a restart.
+	// clock orders everything that happens: events, attachments, takings. It is not behind the time of day,
+	// in microseconds, when the hub or a turn begins: so the ids of a session keep growing past a restart,
+	// and when its turns move between processes whose clocks agree to within the length of a turn.
 	clock atomic.Uint64
 
 	mu       sync.Mutex
@@ -53,11 +54,18 @@ type record struct {
 	id    string
 	log   []entry // Oldest first, ids ascending.
 	bytes int
+	// last is the highest id that log has had.
+	last uint64
 	// taken is how many entries of log were taken: without one there is nothing to trim.
 	taken   int
 	place   *list.Element // In hub.held while log is not empty.
 	readers []*Subscription
+	// pumps is how many of readers are pumps, which carry events to other processes: one or none.
+	pumps int
 }
+
+// clients is how many readers are clients of this process.
+func (r *record) clients() int { return len(r.readers) - r.pumps }
 
 // entry is an event that someone may still want.
 type entry struct {
@@ -68,12 +76,25 @@ type entry struct {
 	// takenAt is the clock when the first reader was done with it, 0 before. Readers that attach later
 	// do not get it; those that were there do.
 	takenAt uint64
+	// relayed says that another process sent it: pumps leave it alone.
+	relayed bool
 }
 
 func newHub() *hub {
 	h := &hub{sessions: make(map[string]*record), owners: make(map[string]int), held: list.New()}
-	h.clock.Store(uint64(max(0, time.Now().UnixMicro())))
+	h.catchUp(time.Now())
 	return h
+}
+
+// catchUp puts the clock forward to now, never back.
+func (h *hub) catchUp(now time.Time) {
+	at := uint64(max(0, now.UnixMicro()))
+	for {
+		last := h.clock.Load()
+		if last >= at || h.clock.CompareAndSwap(last, at) {
+			return
+		}
+	}
 }
 
 // next returns the id of a new event.
@@ -87,8 +108,16 @@ func (h *hub) hasReaders(sessionID string) bool {
 	return r != nil && len(r.readers) > 0
 }
 
+// waits reports whether the session has events that nobody has taken.
+func (h *hub) waits(sessionID string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.current(sessionID, time.Now())
+	return r != nil && r.taken < len(r.log)
+}
+
 // publish hands e to the session's readers and, unless taken says that someone else has got it already,
-// holds it for the next one when there is none. Events of a session must come in the order of their ids.
+// holds it for the next one when there is none. The events of a turn must come in the order of their ids.
 func (h *hub) publish(e Event, taken bool) {
 	now := time.Now()
 	h.mu.Lock()
@@ -100,7 +129,30 @@ func (h *hub) publish(e Event, taken bool) {
 	if r == nil {
 		r = h.open(e.SessionID)
 	}
-	added := entry{event: e, worth: worthOf(e.Payload), size: e.Payload.size() + eventOverhead, at: now}
+	h.add(r, entry{event: e, at: now}, taken)
+}
+
+// pass hands what another process has sent to the session's clients here, if there are any.
+func (h *hub) pass(sessionID string, p Payload) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.current(sessionID, now)
+	if h.closed || r == nil || r.clients() == 0 {
+		return
+	}
+	h.add(r, entry{event: Event{ID: h.next(), SessionID: sessionID, Payload: p}, at: now, relayed: true}, true)
+}
+
+// add appends to the log of a session, keeps the bounds and wakes the readers.
+func (h *hub) add(r *record, added entry, taken bool) {
+	p := added.event.Payload
+	added.worth, added.size = worthOf(p), p.size()+eventOverhead
+	if added.event.ID <= r.last {
+		// What another process has sent was faster than a turn of this one.
+		added.event.ID = h.next()
+	}
+	r.last = added.event.ID
 	if taken {
 		added.takenAt = h.clock.Add(1)
 		r.taken++
@@ -188,7 +240,8 @@ func (h *hub) discardAll(r *record) {
 }
 
 // discard drops one event. A reader that was there when it was published and has not got to it is too
-// slow, and is dropped as well: it would show a text with a hole.
+// slow, and is dropped as well: it would show a text with a hole. A pump only loses the event: its readers
+// cannot be told, and the end of the turn repeats the text.
 func (h *hub) discard(r *record, at int) {
 	victim := r.log[at]
 	r.log = slices.Delete(r.log, at, at+1)
@@ -199,7 +252,7 @@ func (h *hub) discard(r *record, at int) {
 	}
 	// Backwards, since those that are dropped leave the slice.
 	for _, s := range slices.Backward(r.readers) {
-		if s.wants(&victim) && victim.event.ID > s.attachedAt {
+		if !s.pump && s.wants(&victim) && victim.event.ID > s.attachedAt {
 			h.detach(r, s, ErrSlowReader)
 		}
 	}

@@ -88,12 +88,18 @@ func (s *Service) Session(ctx context.Context, owner, id string) (Detail, error)
 // Attach subscribes to the events of a session of owner: first those that are held and that no reader
 // took, then those to come. A session has up to 64 subscriptions; one more ends its oldest with
 // [ErrDisplaced]. It fails with [ErrSessionNotFound], [ErrStoreUnavailable], [ErrTooManyReaders] when
-// the owner has 1000 or the whole service 10000, and [ErrClosed].
+// the owner has 1000 or the whole service 10000, and [ErrClosed]. With a [Relay] it returns when the events
+// of turns at other processes arrive as well, or could not be had within a second: they come later then.
 func (s *Service) Attach(ctx context.Context, owner, id string) (*Subscription, error) {
 	if _, err := s.owned(ctx, owner, id); err != nil {
 		return nil, err
 	}
-	return s.hub.attach(owner, id)
+	sub, err := s.hub.attach(owner, id)
+	if err == nil && s.bridge != nil {
+		// After the reader is there: what comes over the relay for nobody is dropped.
+		s.bridge.join(ctx, sub)
+	}
+	return sub, err
 }
 
 // owned returns a session if it is owner's.

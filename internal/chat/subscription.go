@@ -17,8 +17,13 @@ type Subscription struct {
 	wake chan struct{}
 	// attachedAt is the hub's clock when the subscription began.
 	attachedAt uint64
+	// pump says that it carries the events to other processes.
+	pump bool
 
 	// GUARDED_BY(hub.mu): the rest.
+
+	// left is called once, without the lock, when the subscription is closed; nil: nobody is told.
+	left func()
 
 	// position is the last event handed out.
 	position uint64
@@ -38,18 +43,37 @@ func (h *hub) attach(owner, sessionID string) (*Subscription, error) {
 	if h.readers >= maxReaders || h.owners[owner] >= maxOwnerReaders {
 		return nil, ErrTooManyReaders
 	}
+	s := h.join(sessionID, &Subscription{owner: owner})
+	h.readers++
+	h.owners[owner]++
+	if r := s.record; r.clients() > maxSessionReaders {
+		oldest := slices.IndexFunc(r.readers, func(s *Subscription) bool { return !s.pump })
+		h.detach(r, r.readers[oldest], ErrDisplaced)
+	}
+	return s, nil
+}
+
+// attachPump begins the subscription of a pump. It counts for nobody, and no reader displaces it.
+func (h *hub) attachPump(sessionID string) (*Subscription, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	s := h.join(sessionID, &Subscription{pump: true})
+	s.record.pumps++
+	return s, nil
+}
+
+// join completes s and makes it a reader of the session.
+func (h *hub) join(sessionID string, s *Subscription) *Subscription {
 	r := h.current(sessionID, time.Now())
 	if r == nil {
 		r = h.open(sessionID)
 	}
-	if len(r.readers) >= maxSessionReaders {
-		h.detach(r, r.readers[0], ErrDisplaced)
-	}
-	s := &Subscription{hub: h, record: r, owner: owner, wake: make(chan struct{}, 1), attachedAt: h.clock.Add(1)}
+	s.hub, s.record, s.wake, s.attachedAt = h, r, make(chan struct{}, 1), h.clock.Add(1)
 	r.readers = append(r.readers, s)
-	h.readers++
-	h.owners[owner]++
-	return s, nil
+	return s
 }
 
 // Next returns the next event and waits for it if need be. Asking for the next one says that the one
@@ -89,6 +113,11 @@ func (s *Subscription) poll() (Event, bool, error) {
 			return e.event, true, nil
 		}
 	}
+	if from < len(s.record.log) {
+		// What is not for this reader must not be kept for it.
+		s.position = s.record.last
+		h.trim(s.record)
+	}
 	return Event{}, false, nil
 }
 
@@ -108,7 +137,7 @@ func (s *Subscription) confirm() {
 
 // wants reports whether the subscription has yet to hand out e. The hub's lock is held.
 func (s *Subscription) wants(e *entry) bool {
-	return e.event.ID > s.position && (e.takenAt == 0 || e.takenAt > s.attachedAt)
+	return e.event.ID > s.position && (e.takenAt == 0 || e.takenAt > s.attachedAt) && !(s.pump && e.relayed)
 }
 
 // Close ends the subscription. The event handed out last, unless Next has been called since, and those
@@ -116,10 +145,15 @@ func (s *Subscription) wants(e *entry) bool {
 func (s *Subscription) Close() {
 	h := s.hub
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if s.ended == nil {
 		h.detach(s.record, s, ErrClosed)
 		h.trim(s.record)
+	}
+	left := s.left
+	s.left = nil
+	h.mu.Unlock()
+	if left != nil {
+		left()
 	}
 }
 
@@ -127,14 +161,23 @@ func (s *Subscription) Close() {
 func (h *hub) detach(r *record, s *Subscription, why error) {
 	if at := slices.Index(r.readers, s); at >= 0 {
 		r.readers = slices.Delete(r.readers, at, at+1)
-		h.readers--
-		h.owners[s.owner]--
-		if h.owners[s.owner] == 0 {
-			delete(h.owners, s.owner)
-		}
+		h.uncount(s)
 	}
 	s.ended = why
 	s.signal()
+}
+
+// uncount takes a reader off the bounds that it counted for.
+func (h *hub) uncount(s *Subscription) {
+	if s.pump {
+		s.record.pumps--
+		return
+	}
+	h.readers--
+	h.owners[s.owner]--
+	if h.owners[s.owner] == 0 {
+		delete(h.owners, s.owner)
+	}
 }
 
 // signal wakes a reader that waits.

@@ -65,6 +65,11 @@ func (s *Service) Turn(ctx context.Context, req TurnRequest, emit func(Event) er
 	if err != nil {
 		return Reply{}, fmt.Errorf("chat: wait for the session: %w", err)
 	}
+	s.hub.catchUp(time.Now())
+	if s.bridge != nil {
+		// Nobody elsewhere can watch a session that has just begun.
+		defer s.bridge.turn(limited, sessionID, req.SessionID != "")()
+	}
 	out := &outlet{hub: s.hub, sessionID: sessionID, emit: emit, first: ModelSelection{
 		Model: req.Model, Pool: req.Pool, Reason: ReasonTier,
 	}}

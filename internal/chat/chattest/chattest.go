@@ -1,4 +1,4 @@
-// Package chattest holds every [chat.SessionStore] to its description. It is for tests only.
+// Package chattest holds every [chat.SessionStore] and [chat.Relay] to its description. It is for tests only.
 package chattest
 
 import (
