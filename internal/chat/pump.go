@@ -133,5 +133,5 @@ func (b *bridge) publish(sessionID string, message []byte) (watchers int, err er
 	defer cancel()
 	watchers, err = b.relay.Publish(limited, sessionID, message)
 	b.note(b.life, err)
-	return watchers, err //nolint:wrapcheck // Only whether there is one matters to the caller.
+	return watchers, err
 }

@@ -161,6 +161,8 @@ func (b *bridge) deliver(sessionID string, w *watch, message []byte) {
 
 // turn says that a turn of the session begins here, and returns the function that says it is over. With
 // ask, the turn has a pump from its first event on if somebody watches elsewhere.
+//
+//nolint:contextcheck // A pump lives as long as the service may.
 func (b *bridge) turn(ctx context.Context, sessionID string, ask bool) (over func()) {
 	b.mu.Lock()
 	b.turns[sessionID]++

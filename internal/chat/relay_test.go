@@ -404,7 +404,9 @@ func TestReadersShareAWatch(t *testing.T) {
 			t.Error("a session is watched for nobody")
 		}
 		// A watch that the relay grants when its reader has gone.
-		b.relay.onWatch = func(context.Context) { time.Sleep(time.Second / 2) } // fake clock
+		b.relay.onWatch = func(context.Context) {
+			time.Sleep(time.Second / 2) // fake clock
+		}
 		var wg sync.WaitGroup
 		for range 2 {
 			wg.Go(func() {

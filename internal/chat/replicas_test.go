@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -98,7 +99,7 @@ func (e *wireEnd) Publish(ctx context.Context, sessionID string, message []byte)
 		e.onPublish(ctx)
 	}
 	all, ends, err := others(e, func(o *wireEnd) []*func([]byte) { return slices.Collect(maps.Keys(o.watches[sessionID])) })
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return 0, err
 	}
 	e.wire.mu.Lock()
@@ -213,14 +214,14 @@ func (r *replica) serve(t *testing.T, id, prompt string) (lines []string, ids []
 // gated is a backend that says a word for each signal, and ends when there are none left.
 func gated(signals <-chan string) *fakeFinn {
 	return &fakeFinn{stream: func(_ context.Context, _, _ string, each func(finn.Event) error) (finn.Turn, error) {
-		text := ""
+		var text strings.Builder
 		for word := range signals {
-			text += word
+			text.WriteString(word)
 			if err := each(finn.Event{Kind: finn.TextDelta, Text: word}); err != nil {
 				return finn.Turn{}, err
 			}
 		}
-		return finn.Turn{Response: text}, nil
+		return finn.Turn{Response: text.String()}, nil
 	}}
 }
 

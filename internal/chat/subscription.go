@@ -137,7 +137,10 @@ func (s *Subscription) confirm() {
 
 // wants reports whether the subscription has yet to hand out e. The hub's lock is held.
 func (s *Subscription) wants(e *entry) bool {
-	return e.event.ID > s.position && (e.takenAt == 0 || e.takenAt > s.attachedAt) && !(s.pump && e.relayed)
+	if s.pump && e.relayed {
+		return false
+	}
+	return e.event.ID > s.position && (e.takenAt == 0 || e.takenAt > s.attachedAt)
 }
 
 // Close ends the subscription. The event handed out last, unless Next has been called since, and those

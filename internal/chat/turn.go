@@ -68,7 +68,8 @@ func (s *Service) Turn(ctx context.Context, req TurnRequest, emit func(Event) er
 	s.hub.catchUp(time.Now())
 	if s.bridge != nil {
 		// Nobody elsewhere can watch a session that has just begun.
-		defer s.bridge.turn(limited, sessionID, req.SessionID != "")()
+		over := s.bridge.turn(limited, sessionID, req.SessionID != "")
+		defer over()
 	}
 	out := &outlet{hub: s.hub, sessionID: sessionID, emit: emit, first: ModelSelection{
 		Model: req.Model, Pool: req.Pool, Reason: ReasonTier,

@@ -1,6 +1,7 @@
 package chattest
 
 import (
+	"crypto/rand"
 	"fmt"
 	"testing"
 	"time"
@@ -13,8 +14,8 @@ import (
 // patience is how long a relay may take to do what it does not say when it has done.
 const patience = 10 * time.Second
 
-// RunRelay runs the suite for relays. open makes a network of its own for each case, and returns what adds
-// a process to it.
+// RunRelay runs the suite for relays. open is called for each case, and returns what adds a process to a
+// network. Cases may share one: each has sessions of its own.
 func RunRelay(t *testing.T, open func(t *testing.T) (add func() chat.Relay)) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, func() chat.Relay){
@@ -94,31 +95,33 @@ func watchers(t *testing.T, r chat.Relay, sessionID string) int {
 }
 
 func messagesArriveInOrder(t *testing.T, add func() chat.Relay) {
+	first, second := rand.Text(), rand.Text()
 	a, b := add(), add()
-	in, _ := watch(t, b, "s-1")
-	other, _ := watch(t, b, "s-2")
+	in, _ := watch(t, b, first)
+	other, _ := watch(t, b, second)
 	var sent []string
 	for i := range 1000 {
 		sent = append(sent, fmt.Sprint(i, " \x00\xff\n{}"))
-		publish(t, a, "s-1", sent[i], 1)
+		publish(t, a, first, sent[i], 1)
 	}
 	if diff := cmp.Diff(sent, in.take(t, len(sent))); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
-	publish(t, a, "s-2", "", 1)
+	publish(t, a, second, "", 1)
 	if diff := cmp.Diff([]string{""}, other.take(t, 1)); diff != "" {
 		t.Errorf("messages of another session (-want +got):\n%s", diff)
 	}
 }
 
 func nobodyHearsItself(t *testing.T, add func() chat.Relay) {
+	id := rand.Text()
 	a, b := add(), add()
-	atA, _ := watch(t, a, "s")
-	atB, _ := watch(t, b, "s")
+	atA, _ := watch(t, a, id)
+	atB, _ := watch(t, b, id)
 	for range 100 {
-		publish(t, a, "s", "from a", 1)
+		publish(t, a, id, "from a", 1)
 	}
-	publish(t, b, "s", "from b", 1)
+	publish(t, b, id, "from b", 1)
 	if got := atA.take(t, 1); got[0] != "from b" {
 		t.Errorf("a got %q, want what b has sent", got)
 	}
@@ -129,40 +132,42 @@ func nobodyHearsItself(t *testing.T, add func() chat.Relay) {
 }
 
 func watchersAreCounted(t *testing.T, add func() chat.Relay) {
+	id := rand.Text()
 	a, b, c := add(), add(), add()
-	if n := watchers(t, a, "s"); n != 0 {
+	if n := watchers(t, a, id); n != 0 {
 		t.Errorf("%d watchers at first", n)
 	}
-	publish(t, a, "s", "x", 0)
-	_, stopB := watch(t, b, "s")
-	watch(t, c, "s")
-	_, stopA := watch(t, a, "s")
+	publish(t, a, id, "x", 0)
+	_, stopB := watch(t, b, id)
+	watch(t, c, id)
+	_, stopA := watch(t, a, id)
 	for _, r := range []chat.Relay{a, b, c} {
-		if n := watchers(t, r, "s"); n != 2 {
+		if n := watchers(t, r, id); n != 2 {
 			t.Errorf("%d others watch, want 2", n)
 		}
 	}
 	stopA()
 	stopB()
-	eventually(t, "who has stopped is still counted", func() bool { return watchers(t, a, "s") == 1 })
-	eventually(t, "who has stopped is still counted", func() bool { return watchers(t, c, "s") == 0 })
-	publish(t, a, "s", "x", 1)
-	publish(t, c, "s", "x", 0)
+	eventually(t, "who has stopped is still counted", func() bool { return watchers(t, a, id) == 1 })
+	eventually(t, "who has stopped is still counted", func() bool { return watchers(t, c, id) == 0 })
+	publish(t, a, id, "x", 1)
+	publish(t, c, id, "x", 0)
 }
 
 func aStoppedWatchIsOver(t *testing.T, add func() chat.Relay) {
+	id := rand.Text()
 	a, b := add(), add()
 	for range 20 {
-		in, stop := watch(t, b, "s")
-		publish(t, a, "s", "x", 1)
+		in, stop := watch(t, b, id)
+		publish(t, a, id, "x", 1)
 		in.take(t, 1)
 		stop()
 		stop()
 	}
-	old, stop := watch(t, b, "s")
+	old, stop := watch(t, b, id)
 	stop()
-	in, _ := watch(t, b, "s")
-	publish(t, a, "s", "y", 1)
+	in, _ := watch(t, b, id)
+	publish(t, a, id, "y", 1)
 	if got := in.take(t, 1); got[0] != "y" {
 		t.Errorf("the new watch got %q", got)
 	}
@@ -172,6 +177,7 @@ func aStoppedWatchIsOver(t *testing.T, add func() chat.Relay) {
 }
 
 func watchesAreAnnounced(t *testing.T, add func() chat.Relay) {
+	first, second, own := rand.Text(), rand.Text(), rand.Text()
 	a, b := add(), add()
 	announced := make(chan string, 100)
 	stop := a.OnWatch(func(sessionID string) { announced <- sessionID })
@@ -190,40 +196,41 @@ func watchesAreAnnounced(t *testing.T, add func() chat.Relay) {
 			}
 		}
 	}
-	in, stopWatch := watch(t, b, "s-1")
-	awaited("s-1")
-	publish(t, a, "s-1", "x", 1)
+	in, stopWatch := watch(t, b, first)
+	awaited(first)
+	publish(t, a, first, "x", 1)
 	in.take(t, 1)
 	stopWatch()
-	watch(t, b, "s-1")
-	awaited("s-1")
-	watch(t, a, "own")
-	watch(t, b, "s-2")
+	watch(t, b, first)
+	awaited(first)
+	watch(t, a, own)
+	watch(t, b, second)
 	limit := time.After(patience)
 	for {
 		select {
 		case got := <-announced:
-			if got == "own" {
+			if got == own {
 				t.Error("a process was told of its own watch")
 			}
-			if got == "s-2" {
+			if got == second {
 				return
 			}
 		case <-limit:
-			t.Fatal("the watch of s-2 was not announced")
+			t.Fatal("the last watch was not announced")
 		}
 	}
 }
 
 func severalWatches(t *testing.T, add func() chat.Relay) {
+	id := rand.Text()
 	a, b := add(), add()
-	first, stop := watch(t, b, "s")
-	second, _ := watch(t, b, "s")
-	publish(t, a, "s", "x", 1)
+	first, stop := watch(t, b, id)
+	second, _ := watch(t, b, id)
+	publish(t, a, id, "x", 1)
 	first.take(t, 1)
 	second.take(t, 1)
 	stop()
-	publish(t, a, "s", "y", 1)
+	publish(t, a, id, "y", 1)
 	if got := second.take(t, 1); got[0] != "y" || len(first) != 0 {
 		t.Errorf("the watch that stays got %q, the other %d", got, len(first))
 	}
