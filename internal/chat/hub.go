@@ -70,14 +70,14 @@ func (r *record) clients() int { return len(r.readers) - r.pumps }
 // entry is an event that someone may still want.
 type entry struct {
 	event Event
-	worth int // By the kind of event; see worthFor.
-	size  int
+	worth int8 // By the kind of event; see worthFor.
+	// relayed says that another process sent it: pumps leave it alone.
+	relayed bool
+	size    int
 	at    time.Time
 	// takenAt is the clock when the first reader was done with it, 0 before. Readers that attach later
 	// do not get it; those that were there do.
 	takenAt uint64
-	// relayed says that another process sent it: pumps leave it alone.
-	relayed bool
 }
 
 func newHub() *hub {
@@ -129,7 +129,7 @@ func (h *hub) publish(e Event, taken bool) {
 	if r == nil {
 		r = h.open(e.SessionID)
 	}
-	h.add(r, entry{event: e, at: now}, taken)
+	h.add(r, &entry{event: e, at: now}, taken)
 }
 
 // pass hands what another process has sent to the session's clients here, if there are any.
@@ -141,11 +141,11 @@ func (h *hub) pass(sessionID string, p Payload) {
 	if h.closed || r == nil || r.clients() == 0 {
 		return
 	}
-	h.add(r, entry{event: Event{ID: h.next(), SessionID: sessionID, Payload: p}, at: now, relayed: true}, true)
+	h.add(r, &entry{event: Event{ID: h.next(), SessionID: sessionID, Payload: p}, at: now, relayed: true}, true)
 }
 
 // add appends to the log of a session, keeps the bounds and wakes the readers.
-func (h *hub) add(r *record, added entry, taken bool) {
+func (h *hub) add(r *record, added *entry, taken bool) {
 	p := added.event.Payload
 	added.worth, added.size = worthOf(p), p.size()+eventOverhead
 	if added.event.ID <= r.last {
@@ -157,7 +157,7 @@ func (h *hub) add(r *record, added entry, taken bool) {
 		added.takenAt = h.clock.Add(1)
 		r.taken++
 	}
-	r.log = append(r.log, added)
+	r.log = append(r.log, *added)
 	r.bytes += added.size
 	h.bytes += added.size
 	if r.place == nil {
@@ -265,7 +265,7 @@ func (r *record) victim() int {
 	for _, s := range r.readers {
 		lenient = min(lenient, max(s.attachedAt, s.position))
 	}
-	lowest := worthTaken
+	lowest := int8(worthTaken)
 	if r.taken == 0 {
 		lowest = worthChunk
 	}
@@ -291,7 +291,7 @@ const (
 )
 
 // worthOf is what an event of a backlog is worth.
-func worthOf(p Payload) int {
+func worthOf(p Payload) int8 {
 	switch p.(type) {
 	case Chunk:
 		return worthChunk
@@ -302,7 +302,7 @@ func worthOf(p Payload) int {
 	}
 }
 
-func (e *entry) worthFor(lenient uint64) int {
+func (e *entry) worthFor(lenient uint64) int8 {
 	switch {
 	case e.takenAt != 0:
 		return worthTaken
