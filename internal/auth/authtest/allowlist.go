@@ -1,4 +1,3 @@
-// Package authtest holds the stores of package auth to their descriptions. It is for tests only.
 package authtest
 
 import (

@@ -1,5 +1,4 @@
-// Package authtest holds every [auth.NonceStore] and [auth.TicketStore] to its description. It is for tests
-// only.
+// Package authtest holds the stores of package auth to their descriptions. It is for tests only.
 package authtest
 
 import (
