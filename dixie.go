@@ -275,7 +275,7 @@ func (h *Handler) assemble(s *settings) error {
 	}
 	cfg.Tiers = s.tiers(client, allowlist)
 	cfg.Chat, err = chat.New(chat.Config{
-		Finn: client, Sessions: s.chat.Sessions, Locks: s.chat.Lock,
+		Finn: client, Sessions: s.chat.Sessions, Locks: s.chat.Lock, Relay: s.chat.Relay,
 		Logger: s.logger, OnInteraction: s.chat.OnInteraction,
 	})
 	if err != nil {

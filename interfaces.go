@@ -70,6 +70,21 @@ type (
 	// It waits until nobody else has the session. The caller calls release exactly once, from any
 	// goroutine. When ctx ends first, the error is [ErrBusy] and wraps the cause.
 	TurnLock = chat.TurnLock
+
+	// TurnRelay carries the events of turns to replicas whose clients watch the session; see [WithChat]. It
+	// is best effort:
+	//
+	//	Watch(ctx context.Context, sessionID string, deliver func(message []byte)) (stop func(), err error)
+	//	Publish(ctx context.Context, sessionID string, message []byte) (watchers int, err error)
+	//	Watchers(ctx context.Context, sessionID string) (int, error)
+	//	OnWatch(notify func(sessionID string)) (stop func())
+	//
+	// Watch delivers what other processes publish on the session from its return on, each publisher's
+	// messages in order; after an error too, once the relay works again. Publish and Watchers tell how many
+	// other processes watch, rather too many than too few. OnWatch has notify called when another process
+	// has begun to watch a session. Neither deliver nor notify blocks; stop does not wait for them, and may
+	// be called again.
+	TurnRelay = chat.Relay
 )
 
 // Values of these interfaces and of options.

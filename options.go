@@ -266,6 +266,9 @@ type ChatConfig struct {
 	Sessions SessionStore
 	// Lock keeps the turns of a session in line across replicas; nil does so in this process.
 	Lock TurnLock
+	// Relay carries the events of turns to clients whose sockets are at other replicas; nil does not: they
+	// miss what another replica's turns say.
+	Relay TurnRelay
 	// OnInteraction is called after each turn that succeeded. It must not block; nil is nobody.
 	OnInteraction func(context.Context, Interaction)
 }

@@ -67,6 +67,13 @@ func (turns) Acquire(ctx context.Context, _ string) (func(), error) {
 	return func() {}, nil
 }
 
+type relay struct{}
+
+func (relay) Watch(context.Context, string, func([]byte)) (func(), error) { return func() {}, nil }
+func (relay) Publish(context.Context, string, []byte) (int, error)        { return 0, nil }
+func (relay) Watchers(context.Context, string) (int, error)               { return 0, nil }
+func (relay) OnWatch(func(string)) func()                                 { return func() {} }
+
 func main() {
 	h, err := dixie.New(
 		dixie.WithEnvironment(dixie.Development),
@@ -74,7 +81,7 @@ func main() {
 		dixie.WithAllowlist(allowlist{}),
 		dixie.WithRateLimit(dixie.RateLimitConfig{Limiter: limiter{}}),
 		dixie.WithChat(dixie.ChatConfig{
-			Sessions: sessions{}, Lock: turns{},
+			Sessions: sessions{}, Lock: turns{}, Relay: relay{},
 			OnInteraction: func(_ context.Context, i dixie.Interaction) { fmt.Fprintln(os.Stderr, i.SessionID) },
 		}),
 		dixie.WithDependency(dixie.Dependency{Name: "host", Check: func(context.Context) error { return nil }}),
