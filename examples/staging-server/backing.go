@@ -22,6 +22,8 @@ const (
 	migrationTimeout = 10 * time.Minute
 	// publishTimeout bounds the end: signals that NATS does not take in this time are lost.
 	publishTimeout = 5 * time.Second
+	// disconnectTimeout is for saying goodbye to the servers.
+	disconnectTimeout = 3 * time.Second
 )
 
 // backing is what the process keeps its state in: each is nil without its variable.
@@ -71,6 +73,7 @@ func (b *backing) openRedis(_ context.Context, c config, logger *slog.Logger) er
 	if c.redisURL == "" {
 		return nil
 	}
+	goredis.SetLogger(redis.NewLibraryLog(logger))
 	var err error
 	if b.redis, err = redis.Open(redis.Config{URL: c.redisURL, Logger: logger}); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
@@ -90,7 +93,8 @@ func (b *backing) openSignals(_ context.Context, c config, logger *slog.Logger) 
 	return nil
 }
 
-// close comes after everything that uses it: what is buffered is published, and then all is closed.
+// close comes after everything that uses it: what is buffered is published, and then all is closed. What a
+// server that hangs does not let go in time ends with the process.
 func (b *backing) close(logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
@@ -98,6 +102,21 @@ func (b *backing) close(logger *slog.Logger) {
 	if b.signals != nil {
 		problems = append(problems, b.signals.Close(ctx))
 	}
+	closed := make(chan error, 1)
+	go func() { closed <- b.disconnect() }()
+	select {
+	case err := <-closed:
+		problems = append(problems, err)
+	case <-time.After(disconnectTimeout):
+		problems = append(problems, errors.New("connections are still open"))
+	}
+	if err := errors.Join(problems...); err != nil {
+		logger.WarnContext(ctx, "not everything was closed in order", "error", err.Error())
+	}
+}
+
+func (b *backing) disconnect() error {
+	var problems []error
 	if b.relay != nil {
 		problems = append(problems, b.relay.Close())
 	}
@@ -110,7 +129,5 @@ func (b *backing) close(logger *slog.Logger) {
 	if b.pool != nil {
 		b.pool.Close()
 	}
-	if err := errors.Join(problems...); err != nil {
-		logger.WarnContext(ctx, "not everything was closed in order", "error", err.Error())
-	}
+	return errors.Join(problems...)
 }

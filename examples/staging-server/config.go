@@ -38,6 +38,9 @@ type config struct {
 	databaseURL    string
 	poolSize       int
 	taskRetention  time.Duration
+	redisURL       string
+	sharedLimits   bool
+	natsURL        string
 	level          slog.Level
 	warnings       []string
 }
@@ -119,6 +122,14 @@ func variables() []variable {
 			"Connections to the database; one more listens for work, and up to three migrate at the start.",
 		},
 		{
+			"REDIS_URL", "URL", "none: each process by itself",
+			"The Redis that replicas share nonces, tickets, rate limits, tiers and turns of chat sessions by. More than one replica needs it.",
+		},
+		{
+			"NATS_URL", "list of URLs", "none: no signals",
+			"The NATS servers, with JetStream, that signals go to.",
+		},
+		{
 			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
 			"How long tasks that have ended are kept, with their logs. 0 keeps them for ever.",
 		},
@@ -136,15 +147,19 @@ func variables() []variable {
 		},
 		{
 			"DIXIE_ALLOWLIST_PATH", "path", "/data/allowlist.json; none in development",
-			"The allowlist file. In development without one every wallet is admitted.",
+			"The allowlist file; with DATABASE_URL it seeds the table at the start. In development without one every wallet is admitted.",
 		},
 		{
 			"DIXIE_ALLOWLIST_POLL", "0|1", "0",
-			"1 looks at the file every 30 s instead of watching its folder.",
+			"1 looks at the file every 30 s instead of watching its folder. Without DATABASE_URL only.",
 		},
 		{
 			"DIXIE_RATE_LIMIT_RPM", "integer, at most 10000", "100",
 			"Requests a minute for each caller. 0 switches it off, in development and test only.",
+		},
+		{
+			"DIXIE_RATE_LIMIT_BACKEND", "memory|redis", "redis with REDIS_URL, else memory",
+			"Where requests are counted: in each process, or for all replicas together.",
 		},
 		{
 			"DIXIE_TRUSTED_PROXIES", "list of CIDR", "none",
@@ -255,6 +270,36 @@ func (r *reader) database() string {
 	return value
 }
 
+// sharedLimits says whether replicas count requests together.
+func (r *reader) sharedLimits(redisURL string) bool {
+	switch backend := r.text("DIXIE_RATE_LIMIT_BACKEND"); backend {
+	case "":
+		return redisURL != ""
+	case "memory":
+		return false
+	case "redis":
+		if redisURL == "" {
+			r.problemf("DIXIE_RATE_LIMIT_BACKEND is redis: set REDIS_URL")
+		}
+		return true
+	default:
+		r.problemf("DIXIE_RATE_LIMIT_BACKEND is %q, not memory or redis", backend)
+		return false
+	}
+}
+
+// servers is a list of the URLs of NATS; they may carry credentials, so that none is shown.
+func (r *reader) servers(name string) string {
+	value := r.text(name)
+	for _, item := range list(value) {
+		u, err := url.Parse(item)
+		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+			r.problemf("%s must be URLs that begin with nats:// or tls://", name)
+		}
+	}
+	return value
+}
+
 func (r *reader) poolSize() int {
 	n := r.integer("DATABASE_POOL_SIZE", database.DefaultSize, database.MaxSize)
 	if n < minPoolSize {
@@ -327,6 +372,9 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.tierTTL = time.Duration(r.integer("DIXIE_CONVICTION_TIER_TTL", defaultTTL, longestTTL)) * time.Second
 	c.budget = int64(r.integer("DIXIE_AUTONOMOUS_BUDGET", dixie.DefaultBudgetMicroUSD, highestBudget))
 	c.databaseURL = r.database()
+	c.redisURL = r.url("REDIS_URL", "redis", "rediss")
+	c.sharedLimits = r.sharedLimits(c.redisURL)
+	c.natsURL = r.servers("NATS_URL")
 	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
 	if level := r.text("LOG_LEVEL"); level != "" {
@@ -372,6 +420,9 @@ func (r *reader) strict(c *config) {
 	}
 	if c.allowlistPath == "" {
 		c.allowlistPath = "/data/allowlist.json"
+	}
+	if c.redisURL == "" {
+		r.warnings = append(r.warnings, "REDIS_URL is not set: sign-ins, limits and turns are this process's own affair, so run one replica only")
 	}
 	if c.databaseURL == "" {
 		r.problemf("DATABASE_URL is required in %s: stores in memory forget everything when the process ends", c.environment)

@@ -12,14 +12,19 @@ import (
 	"testing"
 
 	"dixie/internal/pgtest"
+	"dixie/internal/redistest"
 )
 
-//nolint:gochecknoglobals // The server that this package's tests share.
-var postgres *pgtest.Pool
+//nolint:gochecknoglobals // The servers that this package's tests share.
+var (
+	postgres *pgtest.Pool
+	redis    *redistest.Pool
+)
 
 func TestMain(m *testing.M) {
 	postgres = pgtest.Main(m)
-	os.Exit(postgres.Run())
+	redis = redistest.Main(postgres)
+	os.Exit(redis.Run())
 }
 
 // login signs in with a wallet of its own.

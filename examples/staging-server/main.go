@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"dixie"
-	"dixie/finn"
 )
 
 const (
@@ -89,16 +88,16 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
 	}
 	c.listensOn(listener.Addr())
-	kept, err := openStores(context.Background(), c, logger)
+	b, err := connect(context.Background(), c, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	defer kept.close()
-	durable, err := kept.options(logger)
+	defer b.close(logger)
+	opts, err := options(c, b, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	h, err := dixie.New(append(options(c, logger), durable...)...)
+	h, err := dixie.New(opts...)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -139,33 +138,6 @@ func drain(logger *slog.Logger, server *http.Server, h *dixie.Handler) error {
 	}
 	logger.Info("stopped")
 	return nil
-}
-
-func options(c config, logger *slog.Logger) []dixie.Option {
-	rate := c.ratePerMinute
-	if rate == 0 {
-		rate = -1
-	}
-	ttl := c.tierTTL
-	if ttl == 0 {
-		ttl = -1
-	}
-	budget := c.budget
-	if budget == 0 {
-		budget = -1
-	}
-	opts := []dixie.Option{
-		dixie.WithEnvironment(c.environment),
-		dixie.WithLogger(logger),
-		dixie.WithAuth(dixie.AuthConfig{TokenSecret: []byte(c.secret), AdminKey: c.adminKey, Origins: c.origins}),
-		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
-		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: rate, TrustedProxies: c.trustedProxies}),
-		dixie.WithGovernance(dixie.GovernanceConfig{TierTTL: ttl, BudgetMicroUSD: budget}),
-	}
-	if c.allowlistPath != "" {
-		opts = append(opts, dixie.WithAllowlistFile(c.allowlistPath, c.allowlistPoll))
-	}
-	return opts
 }
 
 // greet tells a newcomer what is in use and what to try. In development and test only: it shows the admin
@@ -213,12 +185,19 @@ Stop with Ctrl-C.
 `, dixie.Version, base, backend, allowlist, c.adminKey, login, c.environment, storesInUse(c))
 }
 
-// storesInUse says what survives a restart.
+// storesInUse says what survives a restart, what replicas share and where signals go.
 func storesInUse(c config) string {
-	if c.databaseURL == "" {
-		return "in memory: nothing survives a restart"
+	inUse := "in memory: nothing survives a restart"
+	if c.databaseURL != "" {
+		inUse = "reputation, tasks and the owners of chat sessions in PostgreSQL"
 	}
-	return "reputation, tasks and the owners of chat sessions in PostgreSQL"
+	if c.redisURL != "" {
+		inUse += "; nonces, tickets, rate limits, tiers and turns in Redis"
+	}
+	if c.natsURL != "" {
+		inUse += "; signals to NATS"
+	}
+	return inUse
 }
 
 // healthcheck asks the server of this configuration whether it is ready.

@@ -51,7 +51,7 @@ func freePort(t *testing.T) string {
 type running struct {
 	url    string
 	cmd    *exec.Cmd
-	stderr *bytes.Buffer
+	stderr *bytes.Buffer // Its logs too; to be read when it has exited.
 	exited chan error
 }
 
@@ -61,7 +61,7 @@ func serve(t *testing.T, binary string, env ...string) *running {
 	r := &running{url: "http://localhost:" + port, stderr: &bytes.Buffer{}, exited: make(chan error, 1)}
 	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), binary)
 	r.cmd.Env = append([]string{"DIXIE_PORT=" + port, "PATH=" + os.Getenv("PATH")}, env...)
-	r.cmd.Stderr = r.stderr
+	r.cmd.Stdout, r.cmd.Stderr = r.stderr, r.stderr
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +96,12 @@ func (r *running) stop(t *testing.T) {
 	select {
 	case err := <-r.exited:
 		if err != nil {
-			t.Errorf("exit after SIGTERM: %v", err)
+			t.Errorf("exit after SIGTERM: %v\n%s", err, r.stderr)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("still running 30 s after SIGTERM")
+		_ = r.cmd.Process.Signal(syscall.SIGQUIT) // It tells what it waits for.
+		<-r.exited
+		t.Errorf("still running 30 s after SIGTERM\n%s", r.stderr)
 	}
 }
 

@@ -74,7 +74,7 @@ type entry struct {
 	// relayed says that another process sent it: pumps leave it alone.
 	relayed bool
 	size    int
-	at    time.Time
+	at      time.Time
 	// takenAt is the clock when the first reader was done with it, 0 before. Readers that attach later
 	// do not get it; those that were there do.
 	takenAt uint64
