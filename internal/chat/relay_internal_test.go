@@ -104,6 +104,35 @@ func TestPumpsAndClientsInAnyOrder(t *testing.T) {
 	})
 }
 
+// TestClientsDisplaceClients: a pump that was there before them keeps its place, and takes nobody's.
+func TestClientsDisplaceClients(t *testing.T) {
+	t.Parallel()
+	h := newHub()
+	defer h.close()
+	pump, err := h.attachPump("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clients []*Subscription
+	for range maxSessionReaders + 1 {
+		s, err := h.attach("wallet:w", "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(clients) == maxSessionReaders-1 && clients[0].ended != nil {
+			t.Error("the pump took a client's place")
+		}
+		clients = append(clients, s)
+	}
+	if pump.ended != nil || clients[0].ended == nil || clients[1].ended != nil {
+		t.Errorf("pump %v, oldest %v, second %v", pump.ended, clients[0].ended, clients[1].ended)
+	}
+	pump.Close()
+	if h.readers != maxSessionReaders || h.owners["wallet:w"] != maxSessionReaders {
+		t.Errorf("%d readers are counted, of their owner %d", h.readers, h.owners["wallet:w"])
+	}
+}
+
 // TestAnIdlePumpKeepsNothing: relayed events that the clients have read go, although a pump is there.
 func TestAnIdlePumpKeepsNothing(t *testing.T) {
 	t.Parallel()

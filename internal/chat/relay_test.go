@@ -112,6 +112,33 @@ func TestAReaderElsewhereComesLate(t *testing.T) {
 	})
 }
 
+// TestAPumpEndsWithItsTurn, also when it has published everything before the turn is over.
+func TestAPumpEndsWithItsTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book := make(chan struct{}, 1)
+		book <- struct{}{}
+		all := replicas(t, 2, &fakeFinn{}, func(c *chat.Config) {
+			c.OnInteraction = func(context.Context, chat.Interaction) { <-book }
+		})
+		a, b := all[0], all[1]
+		id := openAmong(t, a)
+		there := b.attach(t, id)
+		var turn sync.WaitGroup
+		turn.Go(func() { a.say(t, id, "x") })
+		want(t, "elsewhere", turnLines("x"), settled(t, there))
+		if turns, pumps, _ := a.Crossing(); turns != 1 || pumps != 1 {
+			t.Errorf("%d turns and %d pumps during a turn", turns, pumps)
+		}
+		book <- struct{}{}
+		turn.Wait()
+		synctest.Wait()
+		if turns, pumps, _ := a.Crossing(); turns+pumps != 0 {
+			t.Errorf("%d turns and %d pumps are left after a turn", turns, pumps)
+		}
+	})
+}
+
 func TestEveryoneSeesAServedTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -403,7 +430,7 @@ func TestReadersShareAWatch(t *testing.T) {
 		if len(b.relay.watches) != 0 {
 			t.Error("a session is watched for nobody")
 		}
-		// A watch that the relay grants when its reader has gone.
+		// A watch that the relay grants when the service has been closed.
 		b.relay.onWatch = func(context.Context) {
 			time.Sleep(time.Second / 2) // fake clock
 		}
@@ -418,6 +445,8 @@ func TestReadersShareAWatch(t *testing.T) {
 				sub.Close()
 			})
 		}
+		synctest.Wait()
+		_ = b.Close()
 		wg.Wait()
 		if len(b.relay.watches) != 0 {
 			t.Error("a session is watched for nobody")
