@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"dixie/finn"
 	"dixie/internal/chat"
@@ -230,5 +231,23 @@ func TestTheWireIsARelay(t *testing.T) {
 	chattest.RunRelay(t, func(*testing.T) func() chat.Relay {
 		w := &wire{}
 		return func() chat.Relay { return w.end() }
+	})
+}
+
+// TestIDsGrowWhenASessionMoves: a client that was served by one process goes on at another.
+func TestIDsGrowWhenASessionMoves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		all := replicas(t, 3, &fakeFinn{})
+		id := openAmong(t, all[0])
+		var last uint64
+		for i := range 9 {
+			_, ids := all[i%3].serve(t, id, strings.Repeat("w ", 100))
+			if ids[0] <= last || !slices.IsSorted(ids) {
+				t.Errorf("turn %d has ids from %d on after %d", i, ids[0], last)
+			}
+			last = ids[len(ids)-1]
+			time.Sleep(time.Millisecond) // fake clock; a turn with 100 events takes longer than 0.1 ms.
+		}
 	})
 }
