@@ -1,6 +1,7 @@
 // Package redis keeps in Redis what the replicas of a service share and may lose: sign-in nonces,
 // WebSocket tickets, rate limits, cached tiers, and the lock that lets a chat session have one turn at a
 // time. Every key has an expiry, so an emptied or restarted server costs a repeated sign-in and no more.
+// A [Relay] carries the events of chat turns between replicas.
 //
 //	client, err := redis.Open(redis.Config{URL: "redis://localhost:6379/0"})
 //	...
@@ -11,13 +12,13 @@
 // it. Times are the server's, as the clocks of replicas differ.
 //
 // Redis Cluster is not supported: the scripts of [Tickets] use two keys of different slots, and that of
-// [RateLimiter] makes the name of its key from the server's time.
+// [RateLimiter] makes the name of its key from the server's time; and the [Relay] counts on one server.
 //
 // # When Redis is away
 //
 // A call on a client of [Open] fails within a second, and at once after a few have failed. A nonce or a
 // ticket must be certain, so these stores return the error; what to do about an error of the [RateLimiter]
-// or the [TierCache] is their caller's choice. The [TurnLock] falls back to the process.
+// or the [TierCache] is their caller's choice. The [TurnLock] falls back to the process, and so does the [Relay].
 //
 // # Log of go-redis
 //

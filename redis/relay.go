@@ -1,4 +1,3 @@
-// Package redis shares between replicas, by a Redis server, what they may lose.
 package redis
 
 import (
@@ -166,14 +165,31 @@ func (r *Relay) unwatch(sessionID string, w *watcher) {
 	signal(r.steer)
 }
 
-// Publish implements [chat.Relay].
+// Publish implements [chat.Relay]. What the client refuses to send is tried again while the connection of
+// the relay holds: it has noticed before the client that the server is back, and so may those have who wait
+// for the message.
 func (r *Relay) Publish(ctx context.Context, sessionID string, message []byte) (int, error) {
-	own := r.own(sessionID)
-	publish := once{goredis.NewIntCmd(ctx, "publish", eventChannel+sessionID, append([]byte(r.origin), message...))}
-	if err := r.client.Process(ctx, publish); err != nil {
-		return 0, fmt.Errorf("redis: publish: %w", err)
+	for {
+		own := r.own(sessionID)
+		publish := once{goredis.NewIntCmd(ctx, "publish", eventChannel+sessionID, append([]byte(r.origin), message...))}
+		err := r.client.Process(ctx, publish)
+		switch {
+		case err == nil:
+			return max(0, int(publish.Val())-own()), nil
+		case !errors.Is(err, ErrUnavailable) || !r.holds() || !r.pause(refusedPause) || ctx.Err() != nil:
+			return 0, fmt.Errorf("redis: publish: %w", err)
+		}
 	}
-	return max(0, int(publish.Val())-own()), nil
+}
+
+// refusedPause is between two attempts to publish what the client refuses to send.
+const refusedPause = 100 * time.Millisecond
+
+// holds says that the relay's own connection works, as far as is known.
+func (r *Relay) holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.broken
 }
 
 // once is a command that must not be sent again when its answer is lost.

@@ -13,21 +13,19 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"dixie/finn"
 	"dixie/internal/chat"
 	"dixie/internal/chat/chattest"
+	"dixie/internal/redistest"
 	"dixie/redis"
 )
 
-const patience = 15 * time.Second
-
 // relay makes a relay of its own, as another process would.
-func relay(t *testing.T, s *server, logger *slog.Logger) *redis.Relay {
+func relay(t *testing.T, s *redistest.Server, logger *slog.Logger) *redis.Relay {
 	t.Helper()
-	r := redis.NewRelay(s.client(t), logger)
+	r := redis.NewRelay(redistest.Connect(t, s.URL()), logger)
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -36,18 +34,10 @@ func relay(t *testing.T, s *server, logger *slog.Logger) *redis.Relay {
 	return r
 }
 
-// eventually polls until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
+func restart(t *testing.T, s *redistest.Server) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal(what)
-		}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -65,7 +55,7 @@ func next[V any](t *testing.T, in <-chan V) V {
 
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	chattest.RunRelay(t, func(t *testing.T) func() chat.Relay {
 		return func() chat.Relay { return relay(t, s, nil) }
 	})
@@ -73,7 +63,7 @@ func TestRelay(t *testing.T) {
 
 func TestTheRelayComesBack(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	var logs bytes.Buffer
 	a, b := relay(t, s, nil), relay(t, s, slog.New(slog.NewTextHandler(&logs, nil)))
 	announced := make(chan string, 1000)
@@ -89,7 +79,7 @@ func TestTheRelayComesBack(t *testing.T) {
 	next(t, announced)
 
 	for round := range 2 {
-		s.kill()
+		s.Kill()
 		limited, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		during := fmt.Sprint("during-", round)
 		if _, err := b.Watch(limited, during, deliver); !errors.Is(err, context.DeadlineExceeded) {
@@ -105,7 +95,7 @@ func TestTheRelayComesBack(t *testing.T) {
 		for len(announced) > 0 {
 			<-announced
 		}
-		s.run()
+		restart(t, s)
 		missing := map[string]bool{"before": true, during: true}
 		for len(missing) > 0 {
 			delete(missing, next(t, announced))
@@ -135,7 +125,7 @@ func TestTheRelayComesBack(t *testing.T) {
 // TestALostConnectionIsNoticed: the server is there and knows nothing of a watch any more.
 func TestALostConnectionIsNoticed(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	a, b := relay(t, s, nil), relay(t, s, nil)
 	in := make(chan string, 100)
 	if _, err := b.Watch(t.Context(), "s", func(message []byte) { in <- string(message) }); err != nil {
@@ -143,7 +133,7 @@ func TestALostConnectionIsNoticed(t *testing.T) {
 	}
 	announced := make(chan string, 1000)
 	a.OnWatch(func(id string) { announced <- id })
-	if err := s.client(t).ClientKillByFilter(t.Context(), "type", "pubsub").Err(); err != nil {
+	if err := redistest.Connect(t, s.URL()).ClientKillByFilter(t.Context(), "type", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
 	// Also the one that would hear of it was cut off, and asks.
@@ -161,8 +151,8 @@ func TestALostConnectionIsNoticed(t *testing.T) {
 
 func TestAMissingServer(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	s.kill()
+	s := redistest.Start(t)
+	s.Kill()
 	r := relay(t, s, nil)
 	limited, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -171,7 +161,7 @@ func TestAMissingServer(t *testing.T) {
 	if err == nil || stop == nil {
 		t.Fatalf("Watch = %v, stop given: %v", err, stop != nil)
 	}
-	s.run()
+	restart(t, s)
 	other := relay(t, s, nil)
 	eventually(t, "the watch does not begin", func() bool {
 		n, err := other.Publish(t.Context(), "s", []byte("x"))
@@ -189,7 +179,7 @@ func TestAMissingServer(t *testing.T) {
 func TestManyWatches(t *testing.T) {
 	t.Parallel()
 	const sessions = 2500
-	s := start(t)
+	s := redistest.Start(t)
 	a, b := relay(t, s, nil), relay(t, s, nil)
 	announced := make(chan string, 10*sessions)
 	a.OnWatch(func(id string) { announced <- id })
@@ -213,31 +203,31 @@ func TestManyWatches(t *testing.T) {
 		}
 	}
 	all()
-	s.kill()
+	s.Kill()
 	for len(announced) > 0 {
 		<-announced
 	}
-	s.run()
+	restart(t, s)
 	all()
 	for _, stop := range stops {
 		stop()
 	}
 	eventually(t, "some are still watched", func() bool {
-		n, err := s.client(t).PubSubChannels(t.Context(), "chat:events:*").Result()
+		n, err := redistest.Connect(t, s.URL()).PubSubChannels(t.Context(), "chat:events:*").Result()
 		return len(n) == 0 && err == nil
 	})
 }
 
 func TestStrangersAreIgnored(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	a, b := relay(t, s, nil), relay(t, s, nil)
 	in, announced := make(chan string, 100), make(chan string, 100)
 	if _, err := b.Watch(t.Context(), "s", func(message []byte) { in <- string(message) }); err != nil {
 		t.Fatal(err)
 	}
 	b.OnWatch(func(id string) { announced <- id })
-	c, origin := s.client(t), rand.Text()
+	c, origin := redistest.Connect(t, s.URL()), rand.Text()
 	for _, content := range []string{
 		"", "short", origin + "{", origin + `{"watched":7}`, origin + "null", origin + `{"watched":[` + strings.Repeat(`"s",`, 501) + `"s"]}`,
 	} {
@@ -265,8 +255,11 @@ func TestStrangersAreIgnored(t *testing.T) {
 // TestCloseLeavesNothing runs alone.
 func TestCloseLeavesNothing(t *testing.T) { //nolint:paralleltest // It counts goroutines.
 	before := goleak.IgnoreCurrent()
-	s := start(t)
-	c := goredis.NewClient(&goredis.Options{Addr: s.address, ContextTimeoutEnabled: true})
+	s := redistest.Start(t)
+	c, err := redis.Open(redis.Config{URL: s.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := redis.NewRelay(c, nil)
 	if _, err := r.Watch(t.Context(), "s", func([]byte) {}); err != nil {
 		t.Fatal(err)
@@ -285,7 +278,7 @@ func TestCloseLeavesNothing(t *testing.T) { //nolint:paralleltest // It counts g
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	s.kill()
+	s.Kill()
 	goleak.VerifyNone(t, before)
 }
 
@@ -313,7 +306,7 @@ func (words) Stream(_ context.Context, _, text string, each func(finn.Event) err
 func TestTurnsAcrossReplicas(t *testing.T) {
 	t.Parallel()
 	const owner = "key:owner"
-	s := start(t)
+	s := redistest.Start(t)
 	sessions := chat.NewMemorySessions(0)
 	replica := func() *chat.Service {
 		service, err := chat.New(chat.Config{Finn: words{}, Sessions: sessions, Relay: relay(t, s, nil)})
@@ -391,15 +384,15 @@ func TestTurnsAcrossReplicas(t *testing.T) {
 		}
 	}
 
-	s.kill()
+	s.Kill()
 	say(a, id, "while it is away")
 	want("here, while it is away", []string{"model_selection", "while ", "it ", "is ", "away", "done"}, here(6))
 	other := say(a, "", "held meanwhile")
 	elsewhere := attach(b, other)
-	s.run()
+	restart(t, s)
 	want("the backlog when it is back", []string{"model_selection", "held meanwhile", "done"}, elsewhere(3))
 	eventually(t, "not both watch again", func() bool {
-		n, err := s.client(t).PubSubNumSub(t.Context(), "chat:events:"+id).Result()
+		n, err := redistest.Connect(t, s.URL()).PubSubNumSub(t.Context(), "chat:events:"+id).Result()
 		return err == nil && n["chat:events:"+id] == 2
 	})
 	say(a, id, "again")
