@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"dixie"
 	"dixie/finn"
 	"dixie/finn/localfinn"
 )
@@ -138,6 +141,30 @@ func TestWebSocketGetsTheTurn(t *testing.T) {
 	refuse("bad id", "/ws/chat/a.b?ticket="+newTicket(token), 401, "invalid_session_id")
 	refuse("foreign origin", "/ws/chat/"+session+"?ticket="+newTicket(token), 403, "forbidden_origin", "Origin", "https://evil.example")
 	refuse("another's session", "/ws/chat/"+session+"?ticket="+newTicket(s.token()), 403, "forbidden_session")
+}
+
+// absentTickets is a store that does not answer.
+type absentTickets struct{}
+
+func (absentTickets) Put(context.Context, string, string, time.Duration, int) error {
+	return errors.New("connection refused")
+}
+
+func (absentTickets) Take(context.Context, string) (wallet string, ok bool, err error) {
+	return "", false, errors.New("connection refused")
+}
+
+// TestTicketsAway: a ticket that nobody can look up is not called a bad one.
+func TestTicketsAway(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil, dixie.WithAuth(dixie.AuthConfig{Tickets: absentTickets{}}))
+	issued := s.do(http.MethodPost, "/api/ws/ticket", s.token(), "")
+	want(t, "issue", issued, http.StatusServiceUnavailable, "service_unavailable")
+	redeemed := s.do(http.MethodGet, "/ws/chat/x?ticket=wst_"+strings.Repeat("0", 48), "", "", upgrade()...)
+	want(t, "redeem", redeemed, http.StatusServiceUnavailable, "service_unavailable")
+	if redeemed.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
 }
 
 func firstSession(t *testing.T, list answer) string {
