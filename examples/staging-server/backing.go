@@ -41,7 +41,7 @@ func connect(ctx context.Context, c config, logger *slog.Logger) (*backing, erro
 	b := &backing{}
 	for _, open := range []func(context.Context, config, *slog.Logger) error{b.openDatabase, b.openRedis, b.openSignals} {
 		if err := open(ctx, c, logger); err != nil {
-			b.close(logger)
+			b.close(logger) //nolint:contextcheck // Closing has a limit of its own.
 			return nil, err
 		}
 	}

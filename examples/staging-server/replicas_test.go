@@ -46,20 +46,30 @@ func startReplicas(t *testing.T, n, wallets int) *replicas {
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	r := startReplicas(t, 3, 8)
-	t.Run("nonce", func(t *testing.T) { r.nonceIsGoodOnce(t, r.wallets[0]) })
-	t.Run("spawn", func(t *testing.T) { r.spawnsKeepTheLimit(t, r.wallets[1]) })
-	t.Run("idempotency", func(t *testing.T) { r.sameKeyIsTheSameTask(t, r.wallets[2]) })
-	t.Run("session", func(t *testing.T) { r.sessionsAreEverywhere(t, r.wallets[3], r.wallets[4]) })
-	t.Run("ticket", func(t *testing.T) { r.ticketsAndEventsAreEverywhere(t, r.wallets[5]) })
-	t.Run("allowlist", func(t *testing.T) { r.removalIsEverywhere(t, r.wallets[6]) })
-	t.Run("rate", func(t *testing.T) { r.limitHoldsAcross(t, r.wallets[7]) })
-	for _, server := range r.servers {
-		server.stop(t)
+	t.Cleanup(func() {
+		for _, server := range r.servers {
+			server.stop(t)
+		}
+	})
+	for name, test := range map[string]func(t *testing.T){
+		"nonce":       func(t *testing.T) { r.nonceIsGoodOnce(t, r.wallets[0]) },
+		"spawn":       func(t *testing.T) { r.spawnsKeepTheLimit(t, r.wallets[1]) },
+		"idempotency": func(t *testing.T) { r.sameKeyIsTheSameTask(t, r.wallets[2]) },
+		"session":     func(t *testing.T) { r.sessionsAreEverywhere(t, r.wallets[3], r.wallets[4]) },
+		"ticket":      func(t *testing.T) { r.ticketsAndEventsAreEverywhere(t, r.wallets[5]) },
+		"allowlist":   func(t *testing.T) { r.removalIsEverywhere(t, r.wallets[6]) },
+		"rate":        func(t *testing.T) { r.limitHoldsAcross(t, r.wallets[7]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
 	}
 }
 
 // nonceIsGoodOnce: it comes from one replica, and of nine sign-ins at once on all of them one succeeds.
 func (r *replicas) nonceIsGoodOnce(t *testing.T, key wallet.Key) {
+	t.Helper()
 	body := signedMessage(t, r.servers[0].url, key)
 	var good, refused atomic.Int32
 	var wg sync.WaitGroup
@@ -82,6 +92,7 @@ func (r *replicas) nonceIsGoodOnce(t *testing.T, key wallet.Key) {
 }
 
 func (r *replicas) spawnsKeepTheLimit(t *testing.T, key wallet.Key) {
+	t.Helper()
 	token := signIn(t, r.url, key)
 	var admitted, denied atomic.Int32
 	var wg sync.WaitGroup
@@ -105,6 +116,7 @@ func (r *replicas) spawnsKeepTheLimit(t *testing.T, key wallet.Key) {
 }
 
 func (r *replicas) sameKeyIsTheSameTask(t *testing.T, key wallet.Key) {
+	t.Helper()
 	token := signIn(t, r.url, key)
 	var ids []string
 	for range 3 {
@@ -120,6 +132,7 @@ func (r *replicas) sameKeyIsTheSameTask(t *testing.T, key wallet.Key) {
 
 // sessionsAreEverywhere: a session that was made on one replica streams on the others, to its owner alone.
 func (r *replicas) sessionsAreEverywhere(t *testing.T, owner, stranger wallet.Key) {
+	t.Helper()
 	token, other := signIn(t, r.url, owner), signIn(t, r.url, stranger)
 	made := ask(t.Context(), http.MethodPost, r.servers[0].url+"/api/chat", token, `{"prompt":"hello"}`)
 	id := made.text("sessionId")
@@ -158,6 +171,7 @@ func (r *replicas) sessionsAreEverywhere(t *testing.T, owner, stranger wallet.Ke
 // ticketsAndEventsAreEverywhere: a ticket of one replica opens a socket on another, once, and the socket
 // shows the turns that the third runs.
 func (r *replicas) ticketsAndEventsAreEverywhere(t *testing.T, key wallet.Key) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	token := signIn(t, r.url, key)
@@ -169,7 +183,8 @@ func (r *replicas) ticketsAndEventsAreEverywhere(t *testing.T, key wallet.Key) {
 		t.Fatal(err)
 	}
 	defer conn.CloseNow()
-	if _, response, err := websocket.Dial(ctx, strings.Replace(r.servers[2].url, "http", "ws", 1)+path, nil); err == nil || response.StatusCode != http.StatusUnauthorized {
+	_, response, err := websocket.Dial(ctx, strings.Replace(r.servers[2].url, "http", "ws", 1)+path, nil)
+	if err == nil || response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the ticket is good twice: %v %v", response, err)
 	}
 	if got, want := readTurn(ctx, t, conn), []string{"model_selection", "chunk", "done"}; !cmp.Equal(got, want) {
@@ -206,6 +221,7 @@ func readTurn(ctx context.Context, t *testing.T, conn *websocket.Conn) (types []
 
 // removalIsEverywhere: a wallet that an admin takes off the list on one replica is out on all within a second.
 func (r *replicas) removalIsEverywhere(t *testing.T, key wallet.Key) {
+	t.Helper()
 	token := signIn(t, r.url, key)
 	status := func(server *running) int {
 		return ask(t.Context(), http.MethodGet, server.url+"/api/sessions", token, "").status
@@ -230,6 +246,7 @@ func (r *replicas) removalIsEverywhere(t *testing.T, key wallet.Key) {
 // limitHoldsAcross sends twice the limit to all replicas in turn, within one minute, and wants the limit to
 // be let through, give or take a tenth.
 func (r *replicas) limitHoldsAcross(t *testing.T, key wallet.Key) {
+	t.Helper()
 	token := signIn(t, r.url, key)
 	eventually(t, 30*time.Second, "a minute that is young", func() bool { return time.Now().Second() < 35 })
 	admitted := 0

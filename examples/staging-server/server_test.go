@@ -100,7 +100,9 @@ func (r *running) stop(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		_ = r.cmd.Process.Signal(syscall.SIGQUIT) // It tells what it waits for.
-		<-r.exited
+		if err := <-r.exited; err == nil {
+			t.Error("it ended just then")
+		}
 		t.Errorf("still running 30 s after SIGTERM\n%s", r.stderr)
 	}
 }

@@ -147,8 +147,8 @@ func (a answer) text(field string) string {
 }
 
 // ask sends a request to a service that may be away.
-func ask(ctx context.Context, method, url, token, body string) answer {
-	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+func ask(ctx context.Context, method, target, token, body string) answer {
+	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
 		return answer{raw: err.Error()}
 	}
