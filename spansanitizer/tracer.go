@@ -1,0 +1,82 @@
+package spansanitizer
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// ScopeName is the name under which this module's spans are recorded.
+const ScopeName = "dixie-bff"
+
+// foreignScope is the name of the spans of everybody else.
+const foreignScope = "foreign"
+
+// Tracer starts spans. The zero value starts none, at no cost.
+type Tracer struct {
+	tracer trace.Tracer
+	policy *Policy
+	// foreign says that the tracer is that of another library, whose spans keep nothing.
+	foreign bool
+}
+
+// NewTracer returns a tracer of a provider. A nil provider and the API's no-op provider give the zero
+// Tracer. A nil policy is that of the specification.
+func NewTracer(provider trace.TracerProvider, policy *Policy) Tracer {
+	switch provider.(type) {
+	case nil, noop.TracerProvider, *noop.TracerProvider:
+		return Tracer{}
+	}
+	return Tracer{tracer: provider.Tracer(ScopeName), policy: policy}
+}
+
+// Enabled tells whether the tracer starts spans at all.
+func (t Tracer) Enabled() bool { return t.tracer != nil }
+
+// StartSpan starts a span of one of the names of this package, as a child of that in ctx, and returns a
+// context with it. The span must be ended. Attributes are sanitised; a sampler sees the span's name and kind,
+// not its attributes. With a zero Tracer it returns ctx and a nil [Span], whose methods do nothing, without
+// allocating anything.
+func StartSpan(ctx context.Context, t Tracer, name string, attrs ...attribute.KeyValue) (context.Context, *Span) {
+	if t.tracer == nil {
+		return ctx, nil
+	}
+	list := t.listOf(name)
+	var ctxSpan context.Context
+	var inner trace.Span
+	if list == nil {
+		ctxSpan, inner = t.tracer.Start(ctx, UnknownName)
+	} else {
+		ctxSpan, inner = t.tracer.Start(ctx, list.name, trace.WithSpanKind(list.kind))
+	}
+	span := &Span{span: inner, list: list, tracer: t}
+	if len(attrs) > 0 {
+		span.SetAttributes(attrs...)
+	}
+	return trace.ContextWithSpan(ctxSpan, span), span
+}
+
+// AddAttributes adds to the span in ctx what that span may carry of attrs. Without a span of this package in ctx
+// it does nothing.
+func AddAttributes(ctx context.Context, attrs ...attribute.KeyValue) {
+	FromContext(ctx).SetAttributes(attrs...)
+}
+
+// RecordError records a failure in the span in ctx, see [Span.Fail].
+func RecordError(ctx context.Context, err error) { FromContext(ctx).Fail(err) }
+
+// FromContext returns the span in ctx, or nil, which is a span that does nothing.
+func FromContext(ctx context.Context) *Span {
+	span, _ := trace.SpanFromContext(ctx).(*Span)
+	return span
+}
+
+// listOf returns the allowlist of a span of this tracer.
+func (t Tracer) listOf(name string) *allowlist {
+	if t.foreign {
+		return nil
+	}
+	return listOf(name)
+}

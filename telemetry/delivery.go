@@ -1,0 +1,95 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"dixie/spansanitizer"
+)
+
+// complainEvery is the shortest time between two lines about a collector that stays away.
+const complainEvery = time.Minute
+
+var errPanicked = errors.New("telemetry: the exporter panicked")
+
+// delivery counts what is sent, keeps failures from OpenTelemetry's error handler, which is the process's, and can be
+// called off.
+type delivery struct {
+	next   sdktrace.SpanExporter
+	queue  *queue
+	logger *slog.Logger
+
+	callOff func()
+	off     chan struct{}
+	ended   chan struct{}
+
+	mu         sync.Mutex
+	failing    bool      // GUARDED_BY(mu)
+	complained time.Time // GUARDED_BY(mu)
+}
+
+var _ sdktrace.SpanExporter = (*delivery)(nil)
+
+func newDelivery(next sdktrace.SpanExporter, logger *slog.Logger) *delivery {
+	off := make(chan struct{})
+	return &delivery{
+		next: next, logger: logger,
+		callOff: sync.OnceFunc(func() { close(off) }), off: off, ended: make(chan struct{}),
+	}
+}
+
+// ExportSpans never fails: whoever asks has no better idea than to drop the spans.
+func (d *delivery) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-d.off:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := d.export(ctx, spans)
+	d.queue.settle(len(spans), err == nil)
+	d.report(ctx, err)
+	return nil
+}
+
+func (d *delivery) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("%w: %T", errPanicked, value)
+		}
+	}()
+	return d.next.ExportSpans(ctx, spans) //nolint:wrapcheck // It is logged as it is.
+}
+
+// report logs the first failure, one a minute of those that follow, and the end of them.
+func (d *delivery) report(ctx context.Context, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	switch {
+	case err == nil && d.failing:
+		d.failing = false
+		d.logger.InfoContext(ctx, "trace_export_recovered", "spans_dropped", d.queue.dropped.Load())
+	case err == nil, d.failing && now.Sub(d.complained) < complainEvery:
+	default:
+		d.failing, d.complained = true, now
+		// A collector's answer may repeat what it was sent.
+		d.logger.WarnContext(ctx, "trace_export_failed",
+			"error", spansanitizer.ErrorText(err.Error()), "spans_dropped", d.queue.dropped.Load())
+	}
+}
+
+// Shutdown closes the connection.
+func (d *delivery) Shutdown(ctx context.Context) error {
+	defer close(d.ended)
+	return d.next.Shutdown(ctx) //nolint:wrapcheck // The exporter's error is the answer.
+}

@@ -1,0 +1,27 @@
+// Package telemetry sends dixie's spans to a collector: OTLP over gRPC, in batches, through an exporter that lets out
+// only what a [spansanitizer.Policy] allows.
+//
+// [Start] returns a [Telemetry], whose TracerProvider goes to whoever starts spans; nothing is installed globally.
+// Without an endpoint it is a no-op that costs nothing. A collector that is away costs nothing visible: spans wait in
+// a bounded queue, then they are dropped and counted. [NewExporter] sanitises for a pipeline of one's own.
+//
+// # Environment
+//
+// The variables of the OpenTelemetry specification count where [Config] says nothing:
+//
+//   - OTEL_SDK_DISABLED=true makes it a no-op, whatever else is set.
+//   - OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, then OTEL_EXPORTER_OTLP_ENDPOINT, when Config.Endpoint is empty.
+//   - OTEL_EXPORTER_OTLP_TRACES_INSECURE, then OTEL_EXPORTER_OTLP_INSECURE, for an endpoint without a scheme.
+//   - OTEL_EXPORTER_OTLP_[TRACES_]HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY.
+//   - OTEL_BSP_MAX_QUEUE_SIZE when Config.QueueSize is 0, OTEL_BSP_MAX_EXPORT_BATCH_SIZE up to a quarter of the queue,
+//     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT.
+//   - OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG when Config.SampleRatio is 0.
+//   - OTEL_RESOURCE_ATTRIBUTES, of which only what [spansanitizer.Policy.ResourceAttribute] allows leaves: host names,
+//     users and whatever else an operator wrote there stay.
+//   - OTEL_SPAN_*_LIMIT and OTEL_ATTRIBUTE_*_LIMIT, which can only make spans smaller.
+//
+// OTEL_SERVICE_NAME does not count: the service's name is dixie-bff unless Config names another.
+//
+// OpenTelemetry's error handler is the process's, not ours, and is left as it is. Failed exports do not reach it; they
+// go to Config.Logger. What the SDK itself finds wrong with the variables above goes there, once, at the start.
+package telemetry

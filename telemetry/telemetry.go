@@ -1,0 +1,143 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"dixie/spansanitizer"
+)
+
+// ShutdownLimit is the longest that [Telemetry.Shutdown] takes.
+const ShutdownLimit = 5 * time.Second
+
+// closeTime is what is left of it to close the connection when the collector does not take the last spans.
+const closeTime = 250 * time.Millisecond
+
+// Telemetry is a running export of spans, or the no-op. It is safe for concurrent use. Whoever started it shuts it down.
+type Telemetry struct {
+	provider trace.TracerProvider
+	policy   *spansanitizer.Policy
+	// pipeline is nil in the no-op.
+	pipeline *pipeline
+}
+
+type pipeline struct {
+	sdk      *sdktrace.TracerProvider
+	queue    *queue
+	delivery *delivery
+	logger   *slog.Logger
+
+	stop sync.Once
+	err  error
+}
+
+// Start starts to send spans. It does not wait for the collector, which may be away. Without an endpoint, it returns
+// the no-op. It fails with an error that matches [ErrConfig], or when a client cannot be made.
+func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
+	s, err := cfg.resolve(environment())
+	if err != nil {
+		return nil, err
+	}
+	if s.target == "" {
+		return &Telemetry{provider: noop.NewTracerProvider(), policy: cfg.Policy}, nil
+	}
+	otlp, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(s.target))
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: make the exporter: %w", err)
+	}
+	return s.start(otlp), nil
+}
+
+// start builds the pipeline in front of an exporter.
+func (s settings) start(exporter sdktrace.SpanExporter) *Telemetry {
+	d := newDelivery(NewExporter(exporter, s.Policy), s.Logger)
+	q := &queue{size: int64(s.QueueSize)}
+	d.queue = q
+	q.batch = sdktrace.NewBatchSpanProcessor(d,
+		sdktrace.WithMaxQueueSize(s.QueueSize+spareRoom), sdktrace.WithMaxExportBatchSize(s.batchSize))
+	options := []sdktrace.TracerProviderOption{
+		sdktrace.WithSpanProcessor(q),
+		sdktrace.WithResource(resource.NewSchemaless(s.resourceAttributes()...)),
+	}
+	if s.SampleRatio != 0 {
+		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(s.SampleRatio))))
+	}
+	sdk := sdktrace.NewTracerProvider(options...)
+	return &Telemetry{
+		provider: sdk, policy: s.Policy,
+		pipeline: &pipeline{sdk: sdk, queue: q, delivery: d, logger: s.Logger},
+	}
+}
+
+// Enabled tells whether spans are recorded.
+func (t *Telemetry) Enabled() bool { return t.pipeline != nil }
+
+// TracerProvider returns the provider of the spans. It is the API's no-op when there is no tracing.
+func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.provider }
+
+// Tracer returns a tracer with the configured policy. It is the zero Tracer when there is no tracing.
+func (t *Telemetry) Tracer() spansanitizer.Tracer { return spansanitizer.NewTracer(t.provider, t.policy) }
+
+// Stats counts spans: those of the no-op are 0.
+func (t *Telemetry) Stats() Stats {
+	if t.pipeline == nil {
+		return Stats{}
+	}
+	return t.pipeline.queue.stats()
+}
+
+// Flush sends the spans that have ended, and returns when the collector has them or they are dropped; [Telemetry.Stats]
+// tells which.
+func (t *Telemetry) Flush(ctx context.Context) error {
+	if t.pipeline == nil {
+		return nil
+	}
+	if err := t.pipeline.queue.ForceFlush(ctx); err != nil {
+		return fmt.Errorf("telemetry: flush: %w", err)
+	}
+	return nil
+}
+
+// Shutdown sends the spans that have ended and closes the connection, within ctx and [ShutdownLimit]. It fails when the
+// collector did not take them in time; everything is released all the same. Spans that end later are dropped. A second
+// call waits for the first and returns its result.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	if t.pipeline == nil {
+		return nil
+	}
+	t.pipeline.stop.Do(func() { t.pipeline.err = t.pipeline.shutdown(ctx) })
+	return t.pipeline.err
+}
+
+func (p *pipeline) shutdown(ctx context.Context) error {
+	flush, cancel := context.WithTimeout(ctx, ShutdownLimit-closeTime)
+	defer cancel()
+	// The processor first, and by itself: the SDK's provider would leave it running if ctx has ended already.
+	err := p.queue.Shutdown(flush)
+	p.delivery.callOff()
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	select {
+	case <-p.delivery.ended:
+	case <-timer.C:
+	}
+	// It has nothing left to wait for.
+	_ = p.sdk.Shutdown(context.WithoutCancel(ctx))
+	p.queue.abandon()
+	if stats := p.queue.stats(); stats.Dropped > 0 {
+		p.logger.WarnContext(ctx, "spans_dropped", "spans_dropped", stats.Dropped, "spans_exported", stats.Exported)
+	}
+	if err != nil {
+		return fmt.Errorf("telemetry: the last spans could not be sent: %w", err)
+	}
+	return nil
+}
