@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -181,6 +182,7 @@ func (p *Policy) AppendEvent(dst []attribute.KeyValue, span, event string, attrs
 	if event != ExceptionEvent || listOf(span) == nil {
 		return dst, false
 	}
+	dst = slices.Grow(dst, 2)
 	var kind, message string
 	for _, kv := range attrs {
 		if kv.Value.Type() != attribute.STRING {

@@ -64,7 +64,7 @@ func TestErrorTextIsBounded(t *testing.T) {
 
 func FuzzErrorText(f *testing.F) {
 	for _, seed := range []string{
-		"finn: the circuit is open", hardhat, jwt, "dxk_abcdefgh wst_abcdefgh", "a@b.c", `"quoted" 'single'`, "bearer bearer dxk_x",
+		"finn: the circuit is open", hardhat, jwt, "dxk_abcdefgh wst_abcdefgh", "a@b.c", `"quoted" 'single'`, "bearer basic dxk_x",
 		"0x" + hardhat, "0X" + hardhat[2:], "password=password=dxk_", "\xff\xfe@", strings.Repeat("0x0", 100), `"\`, "`", "::::::", "1.2.3.4:5",
 		"plain words: 12345678", "a (b), c; d. e", "passwd: x", "basic x", "eYJ", "ab12cd34-ab12-", "aaaaaaaaaaaaa bbbbbbbbbbbbb",
 	} {

@@ -41,7 +41,7 @@ func isModel(s string) bool {
 
 // isModelNumber accepts a version of up to four digits, and a date of this century.
 func isModelNumber(s string) bool {
-	return len(s) > 0 && len(s) <= 4 || len(s) == maxDigits && strings.HasPrefix(s, "20")
+	return s != "" && len(s) <= 4 || len(s) == maxDigits && strings.HasPrefix(s, "20")
 }
 
 // isModelSize accepts a number with a letter behind or before it: 8b, 128k, 4o, v3, r1.

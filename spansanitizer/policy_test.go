@@ -231,9 +231,9 @@ func TestConfiguredWords(t *testing.T) {
 	p := newPolicy(t, spansanitizer.Config{
 		Models: []string{"house-model"}, TaskTypes: []string{"translate"}, Routes: []string{"/host/{id}"}, DenialReasons: []string{"reviews_only"},
 	})
-	for _, kv := range []struct {
+	for _, tt := range []struct {
 		span string
-		attribute.KeyValue
+		give attribute.KeyValue
 	}{
 		{spansanitizer.Inference, attribute.String("model", "house-model")},
 		{spansanitizer.ReputationUpdate, attribute.String("model_id", "house-model")},
@@ -241,11 +241,11 @@ func TestConfiguredWords(t *testing.T) {
 		{spansanitizer.Request, attribute.String("url", "/host/{id}")},
 		{spansanitizer.GovernanceCheck, attribute.String("denial_reason", "reviews_only")},
 	} {
-		if got, ok := p.Attribute(kv.span, kv.KeyValue); !ok || got != kv.KeyValue {
-			t.Errorf("%s: got %s, want it as it is", kv.KeyValue, got)
+		if got, ok := p.Attribute(tt.span, tt.give); !ok || got != tt.give {
+			t.Errorf("%s: got %s, want it as it is", tt.give, got)
 		}
-		if got, _ := (*spansanitizer.Policy)(nil).Attribute(kv.span, kv.KeyValue); got.Value.AsString() != "other" {
-			t.Errorf("%s: got %s without the configuration, want other", kv.KeyValue, got)
+		if got, _ := (*spansanitizer.Policy)(nil).Attribute(tt.span, tt.give); got.Value.AsString() != "other" {
+			t.Errorf("%s: got %s without the configuration, want other", tt.give, got)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (s *Span) End(options ...trace.SpanEndOption) {
 	if s == nil {
 		return
 	}
-	if value := recover(); value != nil {
+	if value := recover(); value != nil { //nolint:revive // End is what is deferred.
 		defer panic(value) //nolint:forbidigo // It is somebody else's panic, and goes on as it came.
 		if s.span.IsRecording() {
 			s.recordException(typeText(fmt.Sprintf("%T", value)), "panic")

@@ -23,5 +23,6 @@
 // OTEL_SERVICE_NAME does not count: the service's name is dixie-bff unless Config names another.
 //
 // OpenTelemetry's error handler is the process's, not ours, and is left as it is. Failed exports do not reach it; they
-// go to Config.Logger. What the SDK itself finds wrong with the variables above goes there, once, at the start.
+// go to Config.Logger. What the SDK itself finds wrong with the variables above goes there, once, at the start; it also
+// complains in the standard log about an endpoint without a scheme that the environment names, which counts all the same.
 package telemetry

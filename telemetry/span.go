@@ -77,7 +77,10 @@ func links(from []sdktrace.Link) []sdktrace.Link {
 }
 
 func (e *Exporter) events(span string, from []sdktrace.Event) []sdktrace.Event {
-	var to []sdktrace.Event
+	if len(from) == 0 {
+		return nil
+	}
+	to := make([]sdktrace.Event, 0, len(from))
 	for _, event := range from {
 		if attrs, ok := e.policy.AppendEvent(nil, span, event.Name, event.Attributes); ok {
 			to = append(to, sdktrace.Event{Name: event.Name, Attributes: attrs, Time: event.Time})

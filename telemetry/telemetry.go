@@ -85,7 +85,9 @@ func (t *Telemetry) Enabled() bool { return t.pipeline != nil }
 func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.provider }
 
 // Tracer returns a tracer with the configured policy. It is the zero Tracer when there is no tracing.
-func (t *Telemetry) Tracer() spansanitizer.Tracer { return spansanitizer.NewTracer(t.provider, t.policy) }
+func (t *Telemetry) Tracer() spansanitizer.Tracer {
+	return spansanitizer.NewTracer(t.provider, t.policy)
+}
 
 // Stats counts spans: those of the no-op are 0.
 func (t *Telemetry) Stats() Stats {

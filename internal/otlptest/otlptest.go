@@ -5,7 +5,6 @@ package otlptest
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -188,7 +187,7 @@ func attributes(from []*common.KeyValue) map[string]any {
 		case *common.AnyValue_DoubleValue:
 			to[kv.GetKey()] = v.DoubleValue
 		default:
-			to[kv.GetKey()] = fmt.Sprint(kv.GetValue())
+			to[kv.GetKey()] = kv.GetValue().String()
 		}
 	}
 	return to
