@@ -15,7 +15,8 @@
 //   - OTEL_EXPORTER_OTLP_[TRACES_]HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY.
 //   - OTEL_BSP_MAX_QUEUE_SIZE when Config.QueueSize is 0, OTEL_BSP_MAX_EXPORT_BATCH_SIZE up to a quarter of the queue,
 //     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT.
-//   - OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG when Config.SampleRatio is 0.
+//   - OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG when Config.SampleRatio is 0, also those that do not heed the
+//     parent.
 //   - OTEL_RESOURCE_ATTRIBUTES, of which only what [spansanitizer.Policy.ResourceAttribute] allows leaves: host names,
 //     users and whatever else an operator wrote there stay.
 //   - OTEL_SPAN_*_LIMIT and OTEL_ATTRIBUTE_*_LIMIT, which can only make spans smaller.

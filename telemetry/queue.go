@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -23,6 +24,9 @@ type queue struct {
 	exported atomic.Int64
 	dropped  atomic.Int64
 	closed   atomic.Bool
+
+	mu        sync.Mutex
+	abandoned bool // GUARDED_BY(mu)
 }
 
 var _ sdktrace.SpanProcessor = (*queue)(nil)
@@ -50,9 +54,14 @@ func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 
 // settle counts a batch that was sent, or could not be.
 func (q *queue) settle(n int, sent bool) {
-	if sent {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.abandoned:
+		return // It counts as dropped already, by waiting.
+	case sent:
 		q.exported.Add(int64(n))
-	} else {
+	default:
 		q.dropped.Add(int64(n))
 	}
 	q.waiting.Add(-int64(n))
@@ -67,13 +76,20 @@ func (q *queue) ForceFlush(ctx context.Context) error {
 	return q.batch.ForceFlush(ctx) //nolint:wrapcheck // The processor's error is the answer.
 }
 
-// abandon gives up what still waits when nothing will be sent any more.
+// abandon gives up what still waits, and whatever comes, when nothing will be sent any more.
 func (q *queue) abandon() {
-	q.dropped.Add(q.waiting.Swap(0))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.abandoned = true
 }
 
 func (q *queue) stats() Stats {
-	s := Stats{Exported: q.exported.Load(), Dropped: q.dropped.Load(), Queued: max(q.waiting.Load(), 0)}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := Stats{Exported: q.exported.Load(), Dropped: q.dropped.Load(), Queued: q.waiting.Load()}
+	if q.abandoned {
+		s.Dropped, s.Queued = s.Dropped+s.Queued, 0
+	}
 	s.Ended = s.Exported + s.Dropped + s.Queued
 	return s
 }

@@ -3,8 +3,10 @@ package telemetry_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,6 +157,43 @@ func TestEndpointOfTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestExporterOfTheEnvironment(t *testing.T) {
+	clearEnvironment(t)
+	collector, certificate := otlptest.StartTLS(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Endpoint())
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=shop")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	log := &lines{}
+	tel := start(t, telemetry.Config{Logger: log.logger()})
+	endSpans(t.Context(), tel, 3)
+	if err := tel.Flush(t.Context()); err != nil {
+		t.Fatalf("Flush: %v", err)
+	}
+	if n := len(collector.Spans()); n != 3 {
+		t.Errorf("%d spans have arrived, want 3: %s", n, log)
+	}
+	if got := collector.Metadata().Get("x-tenant"); !slices.Equal(got, []string{"shop"}) {
+		t.Errorf("the header is %q", got)
+	}
+}
+
+func TestSamplerOfTheEnvironment(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+	for ratio, want := range map[float64]bool{0: false, 1: true} {
+		tel := startWith(t, telemetry.Config{SampleRatio: ratio}, func(context.Context, []sdktrace.ReadOnlySpan) error { return nil })
+		_, span := spansanitizer.StartSpan(t.Context(), tel.Tracer(), spansanitizer.Request)
+		if span.IsRecording() != want {
+			t.Errorf("ratio %v: recorded = %v, want %v", ratio, span.IsRecording(), want)
+		}
+		span.End()
+		if err := tel.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	}
+}
+
 func TestShutdownFlushes(t *testing.T) {
 	t.Parallel()
 	collector := otlptest.Start(t)
@@ -183,7 +222,7 @@ func TestShutdownFlushes(t *testing.T) {
 	}
 }
 
-func TestSpanThatEndsAfterShutdownIsDropped(t *testing.T) {
+func TestSpanThatEndsAfterShutdownIsNotSent(t *testing.T) {
 	t.Parallel()
 	tel := startWith(t, telemetry.Config{}, func(context.Context, []sdktrace.ReadOnlySpan) error { return nil })
 	_, span := spansanitizer.StartSpan(t.Context(), tel.Tracer(), spansanitizer.Auth)
@@ -240,7 +279,16 @@ func TestShutdownOfAnExporterThatIsStuck(t *testing.T) {
 		if took := time.Since(begin); took > telemetry.ShutdownLimit {
 			t.Errorf("Shutdown took %v", took)
 		}
+		// What it reports so late counts no more.
+		want := telemetry.Stats{Ended: 1, Dropped: 1}
+		if diff := cmp.Diff(want, tel.Stats()); diff != "" {
+			t.Error(diff)
+		}
 		close(release)
+		synctest.Wait()
+		if diff := cmp.Diff(want, tel.Stats()); diff != "" {
+			t.Error(diff)
+		}
 	})
 }
 
@@ -290,6 +338,27 @@ func TestCollectorIsAway(t *testing.T) {
 	}
 	if len(otlptest.Leaks([]byte(got), hardhat)) != 0 {
 		t.Errorf("the collector's words are in the log:\n%s", got)
+	}
+}
+
+// OpenTelemetry's error handler is the process's; by default it writes to standard error.
+func TestFailuresStayWithUs(t *testing.T) { //nolint:paralleltest // It sets the handler of the process.
+	var handled atomic.Int64
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) { handled.Add(1) }))
+	tel := startWith(t, telemetry.Config{}, func(context.Context, []sdktrace.ReadOnlySpan) error { return errors.New("away") })
+	endSpans(t.Context(), tel, 1)
+	if err := tel.Flush(t.Context()); err != nil {
+		t.Errorf("Flush: %v", err)
+	}
+	endSpans(t.Context(), tel, 1)
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if n := handled.Load(); n != 0 {
+		t.Errorf("the handler was called %d times", n)
+	}
+	if diff := cmp.Diff(telemetry.Stats{Ended: 2, Dropped: 2}, tel.Stats()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -5,7 +5,11 @@ package otlptest
 import (
 	"context"
 	"encoding/hex"
+	"encoding/pem"
 	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -13,9 +17,12 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/gzip" // Exporters may compress.
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 )
 
 // Collector is a running collector.
@@ -29,6 +36,7 @@ type Collector struct {
 	bytes []byte                      // GUARDED_BY(mu)
 	spans []Span                      // GUARDED_BY(mu)
 	fail  func(context.Context) error // GUARDED_BY(mu)
+	md    metadata.MD                 // GUARDED_BY(mu)
 }
 
 // Span is a span that arrived.
@@ -63,13 +71,32 @@ type Link struct {
 // Start starts a collector on a loopback port. It ends with the test.
 func Start(t testing.TB) *Collector {
 	t.Helper()
+	return start(t, "http://")
+}
+
+// StartTLS starts a collector with TLS, and returns the file with the certificate to trust.
+func StartTLS(t testing.TB) (running *Collector, certificate string) {
+	t.Helper()
+	// The server is there for its certificate, which is for 127.0.0.1.
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	certificate = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(certificate, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatalf("write the certificate: %v", err)
+	}
+	return start(t, "https://", grpc.Creds(credentials.NewServerTLSFromCert(&server.TLS.Certificates[0]))), certificate
+}
+
+func start(t testing.TB, scheme string, options ...grpc.ServerOption) *Collector {
+	t.Helper()
 	var listen net.ListenConfig
 	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
-	c := &Collector{endpoint: "http://" + listener.Addr().String()}
-	c.server = grpc.NewServer(grpc.ForceServerCodecV2(recordingCodec{encoding.GetCodecV2(proto.Name), c}))
+	c := &Collector{endpoint: scheme + listener.Addr().String()}
+	c.server = grpc.NewServer(append(options, grpc.ForceServerCodecV2(recordingCodec{encoding.GetCodecV2(proto.Name), c}))...)
 	collector.RegisterTraceServiceServer(c.server, c)
 	done := make(chan error, 1)
 	go func() { done <- c.server.Serve(listener) }()
@@ -106,6 +133,13 @@ func (c *Collector) Spans() []Span {
 	return slices.Clone(c.spans)
 }
 
+// Metadata returns the headers of the latest call.
+func (c *Collector) Metadata() metadata.MD {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.md.Copy()
+}
+
 // Named returns the spans of a name.
 func (c *Collector) Named(name string) []Span {
 	return slices.DeleteFunc(c.Spans(), func(s Span) bool { return s.Name != name })
@@ -113,8 +147,10 @@ func (c *Collector) Named(name string) []Span {
 
 // Export implements the collector's service.
 func (c *Collector) Export(ctx context.Context, r *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
 	c.mu.Lock()
 	fail := c.fail
+	c.md = md
 	c.mu.Unlock()
 	if fail != nil {
 		if err := fail(ctx); err != nil {
