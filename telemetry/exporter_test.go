@@ -247,6 +247,29 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 	}
 }
 
+// OTLP leaves the state of links and parents out anyhow; other exporters do not.
+func TestTraceStateIsLeftOut(t *testing.T) {
+	t.Parallel()
+	state, err := trace.ParseTraceState("vendor=" + hardhat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stub := full()
+	stub.SpanContext = stub.SpanContext.WithTraceState(state)
+	stub.Parent = stub.Parent.WithTraceState(state)
+	stub.Links[0].SpanContext = stub.Links[0].SpanContext.WithTraceState(state)
+	var got collected
+	if err := telemetry.NewExporter(&got, nil).ExportSpans(t.Context(), []sdktrace.ReadOnlySpan{stub.Snapshot()}); err != nil {
+		t.Fatalf("ExportSpans: %v", err)
+	}
+	span := got.spans[0]
+	for name, sc := range map[string]trace.SpanContext{"span": span.SpanContext(), "parent": span.Parent(), "link": span.Links()[0].SpanContext} {
+		if sc.TraceState().Len() != 0 || !sc.IsValid() {
+			t.Errorf("%s: %v", name, sc)
+		}
+	}
+}
+
 func FuzzExporter(f *testing.F) {
 	for _, name := range append(spansanitizer.Names(), "", "dixie.unknown") {
 		for _, key := range append(spansanitizer.Allowlist(name), "wallet", "prompt") {
