@@ -3,6 +3,7 @@ package spansanitizer_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -61,7 +62,9 @@ func BenchmarkSpan(b *testing.B) {
 
 func BenchmarkErrorText(b *testing.B) {
 	for name, text := range map[string]string{
-		"plain":  "finn: the call took longer than its time limit",
+		"plain":       "finn: the call took longer than its time limit",
+		"masked":      "admission: operator 0x[REDACTED] has no budget left",
+		"apostrophes": strings.Repeat("'", 1<<20), "addresses": strings.Repeat("x0x", 1<<20), "long": strings.Repeat("word ", 1<<20),
 		"wallet": "admission: operator " + hardhat + " has no budget left",
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -1,22 +1,6 @@
 package spansanitizer
 
-import (
-	"errors"
-	"fmt"
-	"regexp"
-	"slices"
-	"strings"
-
-	"go.opentelemetry.io/otel/attribute"
-)
-
-// The event and the attributes under which an error is recorded. An event of another name, and every other
-// attribute of it, is left out.
-const (
-	ExceptionEvent   = "exception"
-	ExceptionType    = "exception.type"
-	ExceptionMessage = "exception.message"
-)
+import "strings"
 
 const (
 	redacted        = "[REDACTED]"
@@ -24,190 +8,178 @@ const (
 
 	// maxErrorText bounds a sanitised text, in bytes.
 	maxErrorText = 256
-	// maxErrorInput bounds how much of a text is looked at: masking never makes it shorter than the
-	// longest text from much more than this.
-	maxErrorInput = 4096
-	// maxPasses bounds how often the mask is applied: masking may bring together what was apart.
+	// maxErrorInput bounds how much of a text is looked at.
+	maxErrorInput = 2048
+	// maxPasses bounds how often a text is masked: the marks of one pass may close a quotation for the next.
 	maxPasses = 4
 )
-
-// sensitive matches what an error text must not say. Address comes first and is the only group, since it
-// has a replacement of its own.
-var sensitive = regexp.MustCompile(strings.Join([]string{
-	// Addresses, private keys and transaction hashes.
-	`(0[xX][0-9a-fA-F]{16,})`,
-	// Quotations: this is how Go's %q, url.Error and JSON's errors show foreign text. An open one goes on
-	// to the end.
-	`"(?:[^"\\]|\\.)*(?:"|\\?$)`,
-	"`[^`]*(?:`|$)",
-	// API keys and tickets.
-	`(?i:dxk|wst)_[^\s"]*`,
-	// Tokens: anything with a JSON header, and three long parts with dots between them.
-	`eyJ[A-Za-z0-9_.=+/-]*`,
-	`[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`,
-	// Credentials that say what they are.
-	`(?i:bearer|basic)\s+[^\s"]+`,
-	`(?i:passwd|password|secret|signature|authorization|api[_-]?key)\s*[=:]\s*[^\s"]+`,
-	// E-mail addresses, and credentials in an URL.
-	`[^\s"<>@]*@[^\s"<>@]*`,
-	// Network addresses: of clients, too, in the errors of a connection.
-	`[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]+)?`,
-	`\[?[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?:%[A-Za-z0-9]+)?(?:\]:[0-9]+)?`,
-	// Long numbers, hexadecimal digits, ids and everything else that is too long for a word.
-	`[0-9]{9,}`,
-	`[0-9a-fA-F]{24,}`,
-	`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]*`,
-	`[A-Za-z0-9+/_=-]{32,}`,
-}, "|"))
 
 // ErrorText returns a text without what looks like an address, a key, a token, an e-mail address, a network
 // address or a quotation, of 256 bytes at most and in valid UTF-8. It cannot know a secret that looks like
 // ordinary words: what a client sent belongs into an error's text only in quotation marks, as %q puts it.
+// The time that it takes grows with the length of the text and no faster.
 func ErrorText(s string) string {
 	if isPlainText(s) {
 		return s
 	}
-	cut := len(s) > maxErrorInput
-	if cut {
-		s = s[:maxErrorInput]
-	}
-	s = strings.ToValidUTF8(s, "?")
-	if cut {
-		// The last word may be the beginning of something.
-		s = s[:max(strings.LastIndexAny(s, " \t\n"), 0)]
-		if s == "" {
-			return redacted
-		}
-	}
 	for range maxPasses {
-		masked := mask(s)
+		masked := maskText(s)
 		if masked == s {
 			return s
 		}
 		s = masked
 	}
-	// What still changes is made to be difficult.
+	// What still changes was made to be difficult.
 	return redacted
 }
 
-// maxPlainWord is shorter than anything that sensitive matches without a mark of its own.
-const maxPlainWord = 13
+func maskText(s string) string {
+	cut := len(s) > maxErrorInput
+	if cut {
+		s = s[:maxErrorInput]
+	}
+	m := mask{text: strings.ToValidUTF8(s, "?"), cut: cut}
+	m.out.Grow(min(len(s), maxErrorText))
+	for !m.full && m.at < len(m.text) {
+		m.step()
+	}
+	return m.out.String()
+}
 
-// isPlainText tells, much faster than the pattern could, that it matches nothing: the text is short, of short words and
-// numbers, with spaces between them.
-func isPlainText(s string) bool {
-	if len(s) > maxErrorText {
+// mask goes through a text piece by piece: a mark that was left by it, a quotation, a separator or a word. What it wrote
+// falls into the same pieces again, but for quotations in single marks, which may be apostrophes.
+type mask struct {
+	text string
+	at   int
+	out  strings.Builder
+	// cut says that the text went on: its last word may be the beginning of a secret.
+	cut bool
+	// full says that the next piece had no room.
+	full bool
+	// expected says that the next word is a credential, because the last one said so.
+	expected bool
+}
+
+func (m *mask) step() {
+	rest := m.text[m.at:]
+	switch {
+	case strings.HasPrefix(rest, redacted):
+		m.secret(len(redacted), redacted)
+	case strings.HasPrefix(rest, redactedAddress):
+		m.secret(len(redactedAddress), redactedAddress)
+	case rest[0] == '"':
+		m.secret(closing(rest), `"`+redacted+`"`)
+	case rest[0] == '`':
+		m.secret(closing(rest), "`"+redacted+"`")
+	case rest[0] == '\'' && isQuotation(rest):
+		m.secret(closing(rest), "'"+redacted+"'")
+	case isSeparator(rest[0]):
+		m.write(1, rest[:1])
+	default:
+		m.word(rest[:wordLength(rest)])
+	}
+}
+
+// write puts text in the place of n bytes, all or nothing.
+func (m *mask) write(n int, text string) {
+	if m.out.Len()+len(text) > maxErrorText {
+		m.full = true
+		return
+	}
+	m.out.WriteString(text)
+	m.at += n
+}
+
+// secret is write for what was masked: a credential is expected no more.
+func (m *mask) secret(n int, text string) {
+	m.expected = false
+	m.write(n, text)
+}
+
+// word writes a word, or a mark for it.
+func (m *mask) word(word string) {
+	if begin, end := findAddress(word); begin >= 0 {
+		// What is before and behind it are words of their own.
+		if begin > 0 {
+			m.word(word[:begin])
+			return
+		}
+		m.secret(end, redactedAddress)
+		return
+	}
+	if m.cut && m.at+len(word) == len(m.text) {
+		m.secret(len(word), redacted)
+		return
+	}
+	core := strings.TrimRight(word, ".:")
+	tail := word[len(core):]
+	switch {
+	case isScheme(core):
+		m.expected = true
+		m.write(len(word), word)
+	case isCredentialName(core):
+		m.expected = strings.Contains(tail, ":") || m.at+len(word) < len(m.text) && m.text[m.at+len(word)] == '='
+		m.write(len(word), word)
+	case core == "":
+		m.write(len(word), word)
+	case m.expected || isSecret(core):
+		m.secret(len(core), redacted)
+	default:
+		m.write(len(word), word)
+	}
+}
+
+// isSeparator tells what words do not contain.
+func isSeparator(c byte) bool {
+	return c <= ' ' || strings.IndexByte("<>()[]{},;=|", c) >= 0
+}
+
+// wordLength is how long the word is with which s begins.
+func wordLength(s string) int {
+	for i := range len(s) {
+		if isSeparator(s[i]) || s[i] == '"' || s[i] == '`' || s[i] == '0' && strings.HasPrefix(s[i:], redactedAddress) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// closing is the length of the quotation with which s begins. One that is not closed goes on to the end.
+func closing(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && s[0] == '"':
+			i++
+		case s[i] == s[0]:
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// isQuotation tells a quotation in single marks from an apostrophe: it is closed soon, before a separator.
+func isQuotation(s string) bool {
+	end := closing(s[:min(len(s), maxErrorText)])
+	return end > 1 && s[end-1] == '\'' && (end == len(s) || isSeparator(s[end]) || s[end] == ':' || s[end] == '.')
+}
+
+// isScheme tells whether a credential follows a word without more ado.
+func isScheme(s string) bool { return strings.EqualFold(s, "bearer") || strings.EqualFold(s, "basic") }
+
+// isCredentialName tells whether a credential follows a word behind a colon or an equals sign.
+func isCredentialName(s string) bool {
+	if len(s) < len("token") || len(s) > maxNameLength {
 		return false
 	}
-	word, digits := 0, 0
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case isLetter(c), c == '-', c == '/':
-			word, digits = word+1, 0
-		case isDigit(c):
-			word, digits = word+1, digits+1
-		case c == ' ', c == '(', c == ')':
-			word, digits = 0, 0
-		case c == '.', c == ':', c == ',', c == ';':
-			if i+1 < len(s) && s[i+1] != ' ' {
-				return false
-			}
-			word, digits = 0, 0
-		default:
-			return false
-		}
-		if word > maxPlainWord || digits > maxDigits {
-			return false
-		}
-	}
 	lower := strings.ToLower(s)
-	for _, mark := range []string{"eyj", "bearer", "basic", "passw", "secret", "signature", "authorization", "key"} {
-		if strings.Contains(lower, mark) {
-			return false
+	if strings.IndexByte("dtreny", lower[len(lower)-1]) < 0 {
+		return false // None of them ends in this letter.
+	}
+	for _, name := range []string{"password", "passwd", "secret", "signature", "authorization", "token", "apikey", "api_key", "api-key"} {
+		// Such as x-api-key, but not dxk_password.
+		if strings.HasSuffix(lower, name) && !isSecret(s) {
+			return true
 		}
 	}
-	return true
-}
-
-// mask replaces what is sensitive, and cuts.
-func mask(s string) string {
-	s = sensitive.ReplaceAllStringFunc(s, func(found string) string {
-		switch {
-		case len(found) > 2 && found[0] == '0' && (found[1] == 'x' || found[1] == 'X') && isMadeOfHex(found[2:]):
-			return redactedAddress
-		case found[0] == '"':
-			return `"` + redacted + `"`
-		default:
-			return redacted
-		}
-	})
-	if len(s) > maxErrorText {
-		s = strings.ToValidUTF8(s[:maxErrorText], "")
-	}
-	return s
-}
-
-func isMadeOfHex(s string) bool { return strings.Trim(s, "0123456789abcdefABCDEF") == "" }
-
-// errorText is the sanitised text of an error, whatever its Error method does.
-func errorText(err error) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = "the error has no text"
-		}
-	}()
-	return ErrorText(err.Error())
-}
-
-// errorType is the Go type of the error at the end of the chain: those before it only add words.
-func errorType(err error) string {
-	for next := err; next != nil; next = errors.Unwrap(next) {
-		err = next
-	}
-	return typeText(fmt.Sprintf("%T", err))
-}
-
-// typeText is the name of a Go type, or [Other].
-func typeText(s string) string {
-	if isMadeOf(s, "._*/[]") && !looksSensitive(s) {
-		return s
-	}
-	return Other
-}
-
-// AppendEvent appends to dst what an event may carry, and tells whether it may leave at all: the record of an error
-// may, with the error's type and its sanitised text.
-func (p *Policy) AppendEvent(dst []attribute.KeyValue, span, event string, attrs []attribute.KeyValue) ([]attribute.KeyValue, bool) {
-	if event != ExceptionEvent || listOf(span) == nil {
-		return dst, false
-	}
-	dst = slices.Grow(dst, 2)
-	var kind, message string
-	for _, kv := range attrs {
-		if kv.Value.Type() != attribute.STRING {
-			continue
-		}
-		switch kv.Key {
-		case ExceptionType:
-			kind = typeText(kv.Value.AsString())
-		case ExceptionMessage:
-			message = ErrorText(kv.Value.AsString())
-		}
-	}
-	if kind != "" {
-		dst = append(dst, attribute.String(ExceptionType, kind))
-	}
-	if message != "" {
-		dst = append(dst, attribute.String(ExceptionMessage, message))
-	}
-	return dst, true
-}
-
-// StatusText returns what the status of a span may say: the sanitised text, or nothing if the span is not known.
-func (p *Policy) StatusText(span, text string) string {
-	if text == "" || listOf(span) == nil {
-		return ""
-	}
-	return ErrorText(text)
+	return false
 }

@@ -5,5 +5,5 @@ package spansanitizer
 //nolint:gochecknoglobals // The usual way to export to tests.
 var (
 	IsPlainText = isPlainText
-	Mask        = mask
+	MaskText    = maskText
 )
