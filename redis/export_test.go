@@ -13,3 +13,10 @@ func NewQuickTurnLock(client goredis.UniversalClient, logger *slog.Logger, expir
 	l.expiry, l.renewal = expiry, renewal
 	return l
 }
+
+// Channels is how many sessions the relay knows.
+func (r *Relay) Channels() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.channels)
+}

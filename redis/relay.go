@@ -162,6 +162,11 @@ func (r *Relay) unwatch(sessionID string, w *watcher) {
 		}
 	}
 	c.watchers = left
+	if len(left) == 0 && c.state == absent {
+		// While there is no connection, nobody else would take it away.
+		delete(r.channels, sessionID)
+		return
+	}
 	signal(r.steer)
 }
 

@@ -175,6 +175,26 @@ func TestAMissingServer(t *testing.T) {
 	})
 }
 
+// TestAnOutageKeepsNoSessions: whoever comes and goes while the server is away leaves nothing behind.
+func TestAnOutageKeepsNoSessions(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	s.Kill()
+	r := relay(t, s, nil)
+	for i := range 100 {
+		limited, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		stop, err := r.Watch(limited, fmt.Sprint("s-", i), func([]byte) {})
+		cancel()
+		if err == nil {
+			t.Error("Watch without a server succeeded")
+		}
+		stop()
+	}
+	if n := r.Channels(); n != 0 {
+		t.Errorf("%d sessions are kept for nobody", n)
+	}
+}
+
 // TestManyWatches: more than a command or an announcement can name.
 func TestManyWatches(t *testing.T) {
 	t.Parallel()
