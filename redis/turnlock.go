@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -116,9 +117,12 @@ func (h *heldTurn) await(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		h.lock.note(ctx, err)
-		if held || err != nil {
-			return nil //nolint:nilerr // Without Redis the process's line is the lock.
+		// When only the pool's connections are all in use, Redis is there, and who asks again gets one.
+		if !errors.Is(err, goredis.ErrPoolTimeout) {
+			h.lock.note(ctx, err)
+			if held || err != nil {
+				return nil //nolint:nilerr // Without Redis the process's line is the lock.
+			}
 		}
 		again := time.NewTimer(shortestPoll + mathrand.N(delay)) //nolint:gosec // Only spreads the replicas.
 		select {

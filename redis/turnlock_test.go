@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,6 +130,22 @@ func TestTurnLockWithoutRedis(t *testing.T) {
 	if busy(t, other, patience) {
 		t.Error("the session is not free after the release")
 	}
+}
+
+// TestABusyPoolIsNoOutage: who finds every connection in use does not go without the key.
+func TestABusyPoolIsNoOutage(t *testing.T) {
+	t.Parallel()
+	url := server.Database(t)
+	one, other := open(t, url+"?pool_size=1", nil), open(t, url, nil)
+	release := acquire(t, redis.NewTurnLock(other, nil), "s")
+	var using sync.WaitGroup
+	using.Go(func() { one.BLPop(t.Context(), 3*time.Second, "nothing") })
+	eventually(t, "the connection is in use", func() bool { return one.PoolStats().TotalConns == 1 && one.PoolStats().IdleConns == 0 })
+	if !busy(t, redis.NewTurnLock(one, nil), 2*time.Second) {
+		t.Error("the session has two holders")
+	}
+	using.Wait()
+	release()
 }
 
 func TestReleaseDoesNotWaitForAHangingServer(t *testing.T) {
