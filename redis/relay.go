@@ -40,9 +40,9 @@ type Relay struct {
 	life       context.Context //nolint:containedctx // It is the life of the relay, not of a call.
 	end        context.CancelFunc
 	background sync.WaitGroup
-	// steer and speak have room for one signal: that subscriptions are to change, that there is something
-	// to announce.
-	steer, speak chan struct{}
+	// steer, speak and missed have room for one signal: that subscriptions are to change, that there is
+	// something to announce, that something was not published or counted.
+	steer, speak, missed chan struct{}
 
 	mu       sync.Mutex
 	channels map[string]*channel    // GUARDED_BY(mu); by session
@@ -99,12 +99,13 @@ func NewRelay(client goredis.UniversalClient, logger *slog.Logger) *Relay {
 	}
 	r := &Relay{
 		client: client, logger: logger, origin: rand.Text(),
-		steer: make(chan struct{}, 1), speak: make(chan struct{}, 1),
+		steer: make(chan struct{}, 1), speak: make(chan struct{}, 1), missed: make(chan struct{}, 1),
 		channels: make(map[string]*channel), notified: make(map[*notification]bool), unannounced: make(map[string]bool),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.background.Go(r.listen)
 	r.background.Go(r.announce)
+	r.background.Go(r.askAgain)
 	return r
 }
 
@@ -182,6 +183,7 @@ func (r *Relay) Publish(ctx context.Context, sessionID string, message []byte) (
 		case err == nil:
 			return max(0, int(publish.Val())-own()), nil
 		case !errors.Is(err, ErrUnavailable) || !r.holds() || !r.pause(refusedPause) || ctx.Err() != nil:
+			signal(r.missed)
 			return 0, fmt.Errorf("redis: publish: %w", err)
 		}
 	}
@@ -208,6 +210,7 @@ func (r *Relay) Watchers(ctx context.Context, sessionID string) (int, error) {
 	own := r.own(sessionID)
 	counts, err := r.client.PubSubNumSub(ctx, eventChannel+sessionID).Result()
 	if err != nil {
+		signal(r.missed)
 		return 0, fmt.Errorf("redis: count watchers: %w", err)
 	}
 	return max(0, int(counts[eventChannel+sessionID])-own()), nil

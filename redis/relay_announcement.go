@@ -14,6 +14,8 @@ const (
 	// announceLimit bounds one announcement; when it fails, it is tried again after announceAgain.
 	announceLimit = 2 * time.Second
 	announceAgain = time.Second
+	// askAfter is how long after a failure others are asked what they watch.
+	askAfter = time.Second
 )
 
 // announcement is what processes tell each other on the watch channel.
@@ -45,6 +47,25 @@ func (r *Relay) announce() {
 				return
 			}
 		}
+	}
+}
+
+// askAgain has others announce what they watch after something was not published or counted, although the
+// connections may have held: whoever gave up over it learns who waits. It asks once a second at most.
+func (r *Relay) askAgain() {
+	for {
+		select {
+		case <-r.life.Done():
+			return
+		case <-r.missed:
+		}
+		if !r.pause(askAfter) {
+			return
+		}
+		r.mu.Lock()
+		r.asking = true
+		r.mu.Unlock()
+		signal(r.speak)
 	}
 }
 

@@ -302,6 +302,43 @@ func TestCloseLeavesNothing(t *testing.T) { //nolint:paralleltest // It counts g
 	goleak.VerifyNone(t, before)
 }
 
+// TestAShortHangOfTheServer: no connection is lost over it, and still those who gave up publishing learn
+// who waits.
+func TestAShortHangOfTheServer(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	a, b := relay(t, s, nil), relay(t, s, nil)
+	announced := make(chan string, 100)
+	a.OnWatch(func(id string) { announced <- id })
+	if _, err := b.Watch(t.Context(), "s", func([]byte) {}); err != nil {
+		t.Fatal(err)
+	}
+	next(t, announced)
+	for what, call := range map[string]func() (int, error){
+		"Publish":  func() (int, error) { return a.Publish(t.Context(), "s", []byte("x")) },
+		"Watchers": func() (int, error) { return a.Watchers(t.Context(), "s") },
+	} {
+		if n, err := call(); n != 1 || err != nil { // Which leaves a connection for the next one.
+			t.Fatalf("%s = %d, %v", what, n, err)
+		}
+		for quiet := false; !quiet; { // There may be words from before.
+			select {
+			case <-announced:
+			case <-time.After(1500 * time.Millisecond):
+				quiet = true
+			}
+		}
+		s.Pause()
+		if n, err := call(); err == nil {
+			t.Errorf("%s of a server that hangs = %d", what, n)
+		}
+		s.Resume()
+		if got := next(t, announced); got != "s" {
+			t.Errorf("%q was announced after %s, want s", got, what)
+		}
+	}
+}
+
 // words answers with the prompt, word by word.
 type words struct{ chat.Backend }
 
