@@ -17,12 +17,12 @@ func TestMessages(t *testing.T) {
 		`{"type":"done","data":{"content":"é"}}`:                                              Done{Content: "é"},
 		`{"type":"error","data":{"message":""}}`:                                              Failure{},
 	} {
-		message, err := encode(p)
+		message, err := encode("", Event{Payload: p})
 		if err != nil || strings.TrimSpace(string(message)) != want {
 			t.Errorf("encode = %s, %v; want %s", message, err, want)
 		}
 		got, err := decode(message)
-		if diff := cmp.Diff(p, got); diff != "" || err != nil {
+		if diff := cmp.Diff(p, got.payload); diff != "" || err != nil {
 			t.Errorf("decode: %v (-want +got)\n%s", err, diff)
 		}
 	}
@@ -30,12 +30,12 @@ func TestMessages(t *testing.T) {
 
 func TestMessagesOfOtherVersions(t *testing.T) {
 	t.Parallel()
-	if p, err := decode([]byte(`{"type":"usage","data":{"tokens":1}}`)); p != nil || err != nil {
-		t.Errorf("an unknown type: %v, %v; want nothing", p, err)
+	if m, err := decode([]byte(`{"type":"usage","data":{"tokens":1}}`)); m.payload != nil || err != nil {
+		t.Errorf("an unknown type: %v, %v; want nothing", m, err)
 	}
-	p, err := decode([]byte(`{"v":2,"type":"chunk","data":{"content":"x","index":3}}`))
-	if p != (Chunk{Content: "x"}) || err != nil {
-		t.Errorf("unknown fields: %v, %v; want the chunk", p, err)
+	m, err := decode([]byte(`{"v":2,"type":"chunk","data":{"content":"x","index":3}}`))
+	if m.payload != (Chunk{Content: "x"}) || err != nil {
+		t.Errorf("unknown fields: %v, %v; want the chunk", m, err)
 	}
 }
 
@@ -49,18 +49,18 @@ func TestWhatIsNoMessage(t *testing.T) {
 		`{"type":"done","data":{"content":"` + strings.Repeat("x", maxMessage) + `"}}`,
 		strings.Repeat("[", 1<<20),
 	} {
-		if p, err := decode([]byte(message)); p != nil || err == nil {
-			t.Errorf("decode(%.60s) = %v, %v; want an error", message, p, err)
+		if m, err := decode([]byte(message)); m != (relayed{}) || err == nil {
+			t.Errorf("decode(%.60s) = %v, %v; want an error", message, m, err)
 		}
 	}
 	for name, p := range map[string]Payload{
 		"long": Done{Content: strings.Repeat("x", maxMessage+1)}, "long when encoded": Done{Content: strings.Repeat("\n", maxMessage/2)},
 	} {
-		if _, err := encode(p); err == nil {
+		if _, err := encode("", Event{Payload: p}); err == nil {
 			t.Errorf("%s: encoded", name)
 		}
 	}
-	if message, err := encode(Done{Content: strings.Repeat("x", 8<<20)}); err != nil || len(message) > maxMessage {
+	if message, err := encode("", Event{Payload: Done{Content: strings.Repeat("x", 8<<20)}}); err != nil || len(message) > maxMessage {
 		t.Errorf("the longest answer: %d bytes, %v", len(message), err)
 	}
 }
@@ -70,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 	for _, p := range []Payload{
 		ModelSelection{Model: "m"}, Chunk{Content: "c"}, ToolCall{Name: "n", Args: "{}", Status: ToolDone, Result: "r"}, Done{}, Failure{},
 	} {
-		message, err := encode(p)
+		message, err := encode("process", Event{ID: 7, Payload: p})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -79,19 +79,19 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"type":"usage","data":{}}`))
 	f.Add([]byte(`{"TYPE":"chunk","data":{"content":"\ud800"},"data":{}}`))
 	f.Fuzz(func(t *testing.T, message []byte) {
-		p, err := decode(message)
-		if err != nil && p != nil {
-			t.Fatalf("%v with the error %v", p, err)
+		m, err := decode(message)
+		if err != nil && m != (relayed{}) {
+			t.Fatalf("%v with the error %v", m, err)
 		}
-		if p == nil {
+		if m.payload == nil {
 			return
 		}
-		again, err := encode(p)
+		again, err := encode(m.from, Event{ID: m.id, Payload: m.payload})
 		if err != nil {
-			t.Fatalf("encode(%v): %v", p, err)
+			t.Fatalf("encode(%v): %v", m, err)
 		}
-		if got, err := decode(again); err != nil || got != p {
-			t.Fatalf("decode(encode(%v)) = %v, %v", p, got, err)
+		if got, err := decode(again); err != nil || got != m {
+			t.Fatalf("decode(encode(%v)) = %v, %v", m, got, err)
 		}
 	})
 }

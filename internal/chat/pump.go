@@ -100,7 +100,7 @@ func (b *bridge) quitUnless(needed func() bool, p *pump) (ended bool) {
 
 // send publishes an event. When it reaches nobody, the pump ends and the event counts as not taken.
 func (b *bridge) send(p *pump, e Event) (reached bool) {
-	message, err := encode(e.Payload)
+	message, err := encode(b.name, e)
 	if err != nil {
 		// Stopping here would keep back all that follows.
 		b.logger.WarnContext(b.life, "chat event not relayed", "event_type", e.Payload.Type(), "error", err.Error())

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"sync"
@@ -30,8 +31,9 @@ type Relay interface {
 	// Watchers returns how many other processes watch the session: rather too many than too few.
 	Watchers(ctx context.Context, sessionID string) (int, error)
 	// OnWatch has notify called whenever another process has begun to watch a session, or may have, until
-	// stop is called. What is published from then on reaches that process. notify does not block; it may
-	// be called until shortly after stop, which does not wait and may be called more than once.
+	// stop is called; and after a Publish or Watchers that failed, for every session that others watch, once
+	// the relay works again. What is published from then on reaches that process. notify does not block; it
+	// may be called until shortly after stop, which does not wait and may be called more than once.
 	OnWatch(notify func(sessionID string)) (stop func())
 }
 
@@ -43,7 +45,9 @@ type bridge struct {
 	spawn  func(func()) bool
 	life   context.Context //nolint:containedctx // It is the life of the service, not of a request.
 	logger *slog.Logger
-	stop   func() // Ends the announcements.
+	// name tells this process's messages from those of others.
+	name string
+	stop func() // Ends the announcements.
 	// publishing has room for as many messages as may be under way.
 	publishing chan struct{}
 	// down says that the relay failed last, garbled that a message was no event.
@@ -64,11 +68,24 @@ type watch struct {
 	stop    func() // GUARDED_BY(bridge.mu); nil until the relay has answered
 	// ready is closed when the relay has answered.
 	ready chan struct{}
+	// from and id are what was delivered last.
+	from string // GUARDED_BY(bridge.mu)
+	id   uint64 // GUARDED_BY(bridge.mu)
+}
+
+// repeats says whether a message was delivered before, and books it. A process repeats the event whose
+// publication seemed to fail.
+func (w *watch) repeats(m relayed) bool {
+	if m.from != "" && m.from == w.from && m.id <= w.id {
+		return true
+	}
+	w.from, w.id = m.from, m.id
+	return false
 }
 
 func newBridge(relay Relay, s *Service) *bridge {
 	b := &bridge{
-		relay: relay, hub: s.hub, spawn: s.spawn, life: s.life, logger: s.logger,
+		relay: relay, hub: s.hub, spawn: s.spawn, life: s.life, logger: s.logger, name: rand.Text(),
 		publishing: make(chan struct{}, maxPublishing),
 		turns:      make(map[string]int), pumps: make(map[string]*pump), watches: make(map[string]*watch),
 	}
@@ -143,7 +160,7 @@ func (b *bridge) leave(sessionID string, w *watch) {
 
 // deliver takes a message that another process has published.
 func (b *bridge) deliver(sessionID string, w *watch, message []byte) {
-	p, err := decode(message)
+	m, err := decode(message)
 	if err != nil {
 		if b.garbled.CompareAndSwap(false, true) {
 			b.logger.WarnContext(b.life, "chat relay brought what is no event; said once", "error", err.Error())
@@ -151,11 +168,11 @@ func (b *bridge) deliver(sessionID string, w *watch, message []byte) {
 		return
 	}
 	b.mu.Lock()
-	over := w.over
+	drop := w.over || w.repeats(m)
 	b.mu.Unlock()
 	// An unknown event is one of a newer version.
-	if p != nil && !over {
-		b.hub.pass(sessionID, p)
+	if m.payload != nil && !drop {
+		b.hub.pass(sessionID, m.payload)
 	}
 }
 

@@ -33,6 +33,9 @@ type wireEnd struct {
 	// published is called with the count of each message, before it is returned.
 	published func(watchers int)
 
+	// unanswered has Publish deliver and then fail.
+	unanswered bool
+
 	// GUARDED_BY(wire.mu): the rest.
 
 	watches  map[string]map[*func([]byte)]bool
@@ -108,6 +111,9 @@ func (e *wireEnd) Publish(ctx context.Context, sessionID string, message []byte)
 	e.wire.mu.Unlock()
 	for _, deliver := range all {
 		(*deliver)(message)
+	}
+	if e.unanswered {
+		return 0, errors.New("no answer")
 	}
 	if e.published != nil {
 		e.published(ends)
@@ -249,5 +255,30 @@ func TestIDsGrowWhenASessionMoves(t *testing.T) {
 			last = ids[len(ids)-1]
 			time.Sleep(time.Millisecond) // fake clock; a turn with 100 events takes longer than 0.1 ms.
 		}
+	})
+}
+
+// TestWhatOnlySeemedToFailIsNotSeenTwice has the relay deliver an event and fail to say so.
+func TestWhatOnlySeemedToFailIsNotSeenTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		words := make(chan string)
+		all := replicas(t, 2, gated(words))
+		a, b := all[0], all[1]
+		id := openAmong(t, a)
+		there := b.attach(t, id)
+		var turn sync.WaitGroup
+		turn.Go(func() { a.say(t, id, "x") })
+		words <- "one "
+		want(t, "before", []string{modelLine, "chunk one "}, settled(t, there))
+		a.relay.unanswered = true
+		words <- "two "
+		synctest.Wait()
+		a.relay.unanswered = false
+		a.relay.wire.fail(nil)
+		words <- "three"
+		close(words)
+		turn.Wait()
+		want(t, "after", []string{"chunk two ", "chunk three", "done one two three"}, settled(t, there))
 	})
 }
