@@ -31,6 +31,8 @@ const (
 	releaseTimeout = 500 * time.Millisecond
 	// releaseWait is how long a release waits for both; the rest happens without it.
 	releaseWait = time.Second
+	// releaseAgain is how long after a key was not given back it is tried again.
+	releaseAgain = 250 * time.Millisecond
 )
 
 // TurnLock keeps the turns of a session in line across replicas. Within the process a [chat.MemoryLocks]
@@ -93,7 +95,7 @@ func (l *TurnLock) Acquire(ctx context.Context, sessionID string) (release func(
 	}
 	turn := &heldTurn{lock: l, key: "chat:turn:" + sessionID, token: rand.Text(), leave: leave, stop: make(chan struct{}), done: make(chan struct{})}
 	if err := turn.await(ctx); err != nil {
-		turn.giveBack(ctx)
+		_ = turn.giveBack(ctx) // Else it expires.
 		leave()
 		return nil, fmt.Errorf("%w: %w", chat.ErrBusy, err)
 	}
@@ -155,10 +157,23 @@ func (l *TurnLock) note(ctx context.Context, err error) {
 }
 
 // keep renews the key until release, and gives it back. One goroutine does both, so that no renewal comes
-// after the end.
+// after the end. When Redis does not take it back, the next one in the process goes on and it is tried
+// again, so that the session is not held up by a key without a holder once Redis is back.
 func (h *heldTurn) keep(ctx context.Context) {
-	defer close(h.done)
-	defer h.leave()
+	h.renewUntilReleased(ctx)
+	expires := time.Now().Add(h.lock.expiry)
+	err := h.giveBack(ctx)
+	h.leave()
+	close(h.done)
+	again := time.NewTicker(releaseAgain)
+	defer again.Stop()
+	for err != nil && !errors.Is(err, goredis.ErrClosed) && time.Now().Before(expires) {
+		<-again.C
+		err = h.giveBack(ctx)
+	}
+}
+
+func (h *heldTurn) renewUntilReleased(ctx context.Context) {
 	tick := time.NewTicker(h.lock.renewal)
 	defer tick.Stop()
 	lost := false
@@ -167,7 +182,6 @@ func (h *heldTurn) keep(ctx context.Context) {
 		case <-tick.C:
 			lost = h.renew(ctx, lost)
 		case <-h.stop:
-			h.giveBack(ctx)
 			return
 		}
 	}
@@ -189,10 +203,13 @@ func (h *heldTurn) renew(ctx context.Context, lost bool) bool {
 }
 
 // giveBack removes the key if it is still this holder's. Where that fails, the key expires.
-func (h *heldTurn) giveBack(ctx context.Context) {
+func (h *heldTurn) giveBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	_ = h.lock.drop.Run(ctx, h.lock.client, []string{h.key}, h.token).Err()
+	if err := h.lock.drop.Run(ctx, h.lock.client, []string{h.key}, h.token).Err(); err != nil {
+		return fmt.Errorf("redis: give a turn back: %w", err)
+	}
+	return nil
 }
 
 func (h *heldTurn) release() {

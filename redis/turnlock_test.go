@@ -165,3 +165,23 @@ func TestReleaseDoesNotWaitForAHangingServer(t *testing.T) {
 		t.Errorf("the next turn waited %v", took)
 	}
 }
+
+// TestAKeyIsGivenBackLater: a turn that ends while Redis hangs does not hold up the next one until its key
+// expires.
+func TestAKeyIsGivenBackLater(t *testing.T) {
+	t.Parallel()
+	own := startServer(t)
+	client := open(t, own.URL(), nil)
+	lock := redis.NewTurnLock(client, nil)
+	release := acquire(t, lock, "s")
+	own.Pause()
+	failUntilOpen(t, client, 1200*time.Millisecond)
+	release()
+	own.Resume()
+	backWithin(t, client, 5*time.Second)
+	begin := time.Now()
+	acquire(t, lock, "s")()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the next turn waited %v", took)
+	}
+}
