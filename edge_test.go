@@ -2,15 +2,18 @@ package dixie_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -106,6 +109,57 @@ func TestLimiterAway(t *testing.T) {
 	}
 	want(t, "the 12th request", s.do(http.MethodGet, "/api/health", "", ""), http.StatusOK, "")
 	want(t, "the 13th request", s.do(http.MethodGet, "/api/health", "", ""), http.StatusTooManyRequests, "rate_limited")
+}
+
+// moodyLimiter fails for as long as it is told to.
+type moodyLimiter struct{ fails *atomic.Bool }
+
+func (l moodyLimiter) Allow(ctx context.Context, identity string, limit int) (dixie.RateDecision, error) {
+	if l.fails.Load() {
+		return failingLimiter{}.Allow(ctx, identity, limit)
+	}
+	return dixie.RateDecision{Allowed: true, Limit: limit, Remaining: limit}, nil
+}
+
+// TestLimiterAwayIsSaidOnce: an outage of the limiter is one line in the log, however many requests it meets,
+// and its end another.
+func TestLimiterAwayIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	var fails atomic.Bool
+	s := start(t, nil, dixie.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: 1000, Limiter: moodyLimiter{&fails}}))
+	for outage := 1; outage <= 2; outage++ {
+		for _, away := range []bool{true, false} {
+			fails.Store(away)
+			for range 5 {
+				want(t, "health", s.do(http.MethodGet, "/api/health", "", ""), http.StatusOK, "")
+			}
+		}
+		for _, line := range []string{"rate limiter failed", "rate limiter answers again"} {
+			if n := strings.Count(log.String(), line); n != outage {
+				t.Errorf("%q is there %d times after %d outages", line, n, outage)
+			}
+		}
+	}
+}
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer // GUARDED_BY(mu)
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // TestForwardedFor: behind a trusted proxy the rightmost hop that is none counts, and nothing left of it.

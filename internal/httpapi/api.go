@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"dixie/finn"
@@ -109,16 +110,18 @@ type Config struct {
 
 // API is the HTTP surface. Make one with [New].
 type API struct {
-	buffers    buffers
-	limiter    *ratelimit.Memory
-	cfg        Config
-	mux        *http.ServeMux
-	chain      http.Handler
-	refusing   http.Handler
-	origins    map[string]struct{}
-	adminKey   auth.Secret
-	nonceLimit int
-	started    time.Time
+	buffers buffers
+	limiter *ratelimit.Memory
+	// limiterAway says that the limiter of the configuration failed when it was asked last.
+	limiterAway atomic.Bool
+	cfg         Config
+	mux         *http.ServeMux
+	chain       http.Handler
+	refusing    http.Handler
+	origins     map[string]struct{}
+	adminKey    auth.Secret
+	nonceLimit  int
+	started     time.Time
 
 	requests gate
 	sockets  gate

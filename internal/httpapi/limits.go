@@ -55,10 +55,16 @@ func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.D
 		defer cancel()
 		d, err := a.cfg.Limiter.Allow(asking, identity, limit)
 		if err == nil {
+			if a.limiterAway.CompareAndSwap(true, false) {
+				a.cfg.Logger.InfoContext(ctx, "rate limiter answers again")
+			}
 			return d
 		}
-		a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself",
-			"error", err.Error(), "request_id", exchangeFrom(ctx).requestID)
+		// Said once, not for each request; a caller that has left says nothing about the limiter.
+		if ctx.Err() == nil && a.limiterAway.CompareAndSwap(false, true) {
+			a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself",
+				"error", err.Error(), "request_id", exchangeFrom(ctx).requestID)
+		}
 	}
 	d, _ := a.limiter.Allow(ctx, identity, limit) // It never fails.
 	return d
