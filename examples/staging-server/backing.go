@@ -39,7 +39,8 @@ type backing struct {
 // database must be there; Redis and NATS may come later.
 func connect(ctx context.Context, c config, logger *slog.Logger) (*backing, error) {
 	b := &backing{}
-	for _, open := range []func(context.Context, config, *slog.Logger) error{b.openDatabase, b.openRedis, b.openSignals} {
+	// Redis first: what is wrong with its URL is told before the database is changed.
+	for _, open := range []func(context.Context, config, *slog.Logger) error{b.openRedis, b.openDatabase, b.openSignals} {
 		if err := open(ctx, c, logger); err != nil {
 			b.close(logger) //nolint:contextcheck // Closing has a limit of its own.
 			return nil, err

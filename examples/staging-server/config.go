@@ -291,10 +291,15 @@ func (r *reader) sharedLimits(redisURL string) bool {
 // servers is a list of the URLs of NATS; they may carry credentials, so that none is shown.
 func (r *reader) servers(name string) string {
 	value := r.text(name)
-	for _, item := range list(value) {
-		u, err := url.Parse(item)
-		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
-			r.problemf("%s must be URLs that begin with nats:// or tls://", name)
+	if value == "" {
+		return ""
+	}
+	for item := range strings.SplitSeq(value, ",") {
+		u, err := url.Parse(strings.TrimSpace(item))
+		if err != nil || u.Hostname() == "" || u.Scheme != "nats" && u.Scheme != "tls" ||
+			strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			r.problemf("%s must be nats://host:port or tls://host:port, or several separated by commas", name)
+			break
 		}
 	}
 	return value

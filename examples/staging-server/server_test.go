@@ -241,6 +241,19 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 		},
 		"short secret": {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
 		"URL":          {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
+		"servers": {
+			[]string{"DATABASE_URL=mysql://u:hunter2@h/d", "REDIS_URL=http://u:hunter2@h", "NATS_URL=nats://u:hunter2@h:4222/x"},
+			[]string{"DATABASE_URL must be a URL", "REDIS_URL must be a URL", "NATS_URL must be nats://"},
+		},
+		"NATS list": {[]string{"NATS_URL=nats://u:hunter2@h,"}, []string{"not usable", "NATS_URL must be nats://"}},
+		"Redis before the database": {
+			[]string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d", "REDIS_URL=redis://u:hunter2@h/nine"},
+			[]string{"REDIS_URL: redis: the URL's path"},
+		},
+		"no database": {
+			[]string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d"},
+			[]string{"the database of DATABASE_URL cannot be brought up to date", "connection refused"},
+		},
 		"everything at once": {
 			[]string{"LOG_LEVEL=loud", "DIXIE_TRUSTED_PROXIES=x", "DIXIE_CORS_ORIGINS=nope,https://a.example/path", "DIXIE_ADMIN_KEY=dxk_12345678"},
 			[]string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES", `"nope"`, `"https://a.example/path"`, "DIXIE_ADMIN_KEY"},
@@ -257,6 +270,9 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 			if !strings.Contains(string(out), text) {
 				t.Errorf("%s: %q is not in\n%s", name, text, out)
 			}
+		}
+		if strings.Contains(string(out), "hunter2") {
+			t.Errorf("%s: the password is shown\n%s", name, out)
 		}
 	}
 }
