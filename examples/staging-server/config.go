@@ -119,7 +119,7 @@ func variables() []variable {
 		},
 		{
 			"DATABASE_POOL_SIZE", "integer from 4, at most 100", "10",
-			"Connections to the database; one more listens for work, and up to three migrate at the start.",
+			"Connections to the database; two more listen, for work and for changes of the allowlist, and up to three migrate at the start.",
 		},
 		{
 			"REDIS_URL", "URL", "none: each process by itself",
@@ -147,7 +147,7 @@ func variables() []variable {
 		},
 		{
 			"DIXIE_ALLOWLIST_PATH", "path", "/data/allowlist.json; none in development",
-			"The allowlist file; with DATABASE_URL it seeds the table at the start. In development without one every wallet is admitted.",
+			"The allowlist file; with DATABASE_URL it seeds the table at the start. In development without one every wallet is admitted, with no table.",
 		},
 		{
 			"DIXIE_ALLOWLIST_POLL", "0|1", "0",

@@ -146,10 +146,6 @@ func greet(out io.Writer, c config, finnURL string) {
 	if !c.relaxed() {
 		return
 	}
-	allowlist := "every wallet that signs in is admitted"
-	if c.allowlistPath != "" {
-		allowlist = c.allowlistPath
-	}
 	backend := finnURL
 	if c.finnURL == "" {
 		backend += " (in this process; it repeats what it is told)"
@@ -182,7 +178,21 @@ Try, in another terminal:
 
 Stop with Ctrl-C.
 
-`, dixie.Version, base, backend, allowlist, c.adminKey, login, c.environment, storesInUse(c))
+`, dixie.Version, base, backend, allowlistInUse(c), c.adminKey, login, c.environment, storesInUse(c))
+}
+
+// allowlistInUse says who is admitted, and where that can be changed.
+func allowlistInUse(c config) string {
+	switch {
+	case c.allowlistPath == "" && c.databaseURL != "":
+		return "every wallet that signs in is admitted; without DIXIE_ALLOWLIST_PATH the table in PostgreSQL is not used"
+	case c.allowlistPath == "":
+		return "every wallet that signs in is admitted"
+	case c.databaseURL != "":
+		return "the table allowlist_entries in PostgreSQL; " + c.allowlistPath + " was read at the start"
+	default:
+		return c.allowlistPath
+	}
 }
 
 // storesInUse says what survives a restart, what replicas share and where signals go.
@@ -192,7 +202,11 @@ func storesInUse(c config) string {
 		inUse = "reputation, tasks and the owners of chat sessions in PostgreSQL"
 	}
 	if c.redisURL != "" {
-		inUse += "; nonces, tickets, rate limits, tiers and turns in Redis"
+		shared := "nonces, tickets, tiers and turns"
+		if c.sharedLimits {
+			shared = "nonces, tickets, rate limits, tiers and turns"
+		}
+		inUse += "; " + shared + " in Redis"
 	}
 	if c.natsURL != "" {
 		inUse += "; signals to NATS"
