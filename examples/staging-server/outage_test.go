@@ -171,15 +171,10 @@ func (o *outage) expect(t *testing.T, phase, health string, statuses map[string]
 		})
 	}
 	wg.Wait()
-	var got answer
-	deadline := time.Now().Add(20 * time.Second)
-	for got.text("status") != health {
-		if time.Now().After(deadline) {
-			t.Errorf("%s: health is %s, not %s: %s", phase, got.text("status"), health, got.raw)
-			return
-		}
-		got = ask(t.Context(), http.MethodGet, o.server.url+"/api/health", "", "")
-	}
+	// At a pace: the limit for each address is for these requests too.
+	eventually(t, 20*time.Second, phase+": health is "+health, func() bool {
+		return ask(t.Context(), http.MethodGet, o.server.url+"/api/health", "", "").text("status") == health
+	})
 }
 
 // TestDependenciesAway takes each dependency away in turn, stopped and held still, under a light load, and
