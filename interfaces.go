@@ -82,8 +82,9 @@ type (
 	// Watch delivers what other processes publish on the session from its return on, each publisher's
 	// messages in order; after an error too, once the relay works again. Publish and Watchers tell how many
 	// other processes watch, rather too many than too few. OnWatch has notify called when another process
-	// has begun to watch a session. Neither deliver nor notify blocks; stop does not wait for them, and may
-	// be called again.
+	// has begun to watch a session, and, once the relay works again after a Publish or Watchers that
+	// failed, for every session that others watch. Neither deliver nor notify blocks; stop does not wait for
+	// them, and may be called again.
 	TurnRelay = chat.Relay
 )
 

@@ -14,6 +14,19 @@
 // Redis Cluster is not supported: the scripts of [Tickets] use two keys of different slots, and that of
 // [RateLimiter] makes the name of its key from the server's time; and the [Relay] counts on one server.
 //
+// # The relay
+//
+// A [Relay] has a connection and goroutines of its own. It is closed after the handler that uses it, and
+// before its client:
+//
+//	relay := redis.NewRelay(client, logger)
+//	defer client.Close()
+//	defer relay.Close()
+//
+// Pub/Sub belongs to the server, not to one of its databases: deployments that share a server hear each
+// other's channels, chat:watch and chat:events:*, and so learn ids of each other's sessions. With access
+// lists the user needs &chat:* as well.
+//
 // # When Redis is away
 //
 // A call on a client of [Open] fails within a second, and at once after a few have failed. A nonce or a

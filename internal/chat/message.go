@@ -8,8 +8,8 @@ import (
 )
 
 // maxMessage bounds an event on its way between processes. It leaves room for an answer at its longest,
-// 8 MiB, and what it takes to say it in JSON.
-const maxMessage = 9 << 20
+// 8 MiB, of nothing but line ends and quotation marks, which JSON writes in two bytes.
+const maxMessage = 17 << 20
 
 var (
 	errMessageSize = fmt.Errorf("more than %d bytes", maxMessage)

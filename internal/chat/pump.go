@@ -8,8 +8,9 @@ import (
 const (
 	// publishLimit bounds the publication of one event.
 	publishLimit = 2 * time.Second
-	// maxPublishing bounds the events that all pumps together publish at the same time.
-	maxPublishing = 32
+	// maxPublishing bounds the events that all pumps together publish at the same time, so that slow ones
+	// leave connections to sign-in and limits.
+	maxPublishing = 8
 )
 
 // pump carries the events of a session to other processes, at their pace: it never holds up a turn. There
