@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -49,10 +50,17 @@ func (w *signalWorker) Work(ctx context.Context, job *river.Job[signalArgs]) err
 		err = w.store.cfg.Publish(context.WithValue(ctx, messageKey{}, job.Args.MessageID), job.Args.Event)
 	}
 	if err == nil {
+		if w.store.untold.CompareAndSwap(true, false) {
+			w.store.log.InfoContext(ctx, "fleet_events_published_again")
+		}
 		return nil
 	}
 	pause := min(max(time.Since(job.CreatedAt)/pauseShare, shortestPause), longestPause)
-	w.store.log.WarnContext(ctx, "fleet_event_not_published", "event", string(job.Args.Event.Type),
+	level := slog.LevelDebug // Many events wait through an outage, and each comes again and again.
+	if w.store.untold.CompareAndSwap(false, true) {
+		level = slog.LevelWarn
+	}
+	w.store.log.Log(ctx, level, "fleet_event_not_published", "event", string(job.Args.Event.Type),
 		"task_id", job.Args.Event.TaskID, "again_in_ms", pause.Milliseconds(), "error", err)
 	return after(pause)
 }

@@ -79,6 +79,8 @@ type Store struct {
 	name string        // Of this store among all that are on the database.
 	last atomic.Uint64 // Numbers the leases that it takes.
 	jobs *river.Client[pgx.Tx]
+	// untold says that the event that was to be published last was not taken.
+	untold atomic.Bool
 	// operators puts the admissions of each operator in line before they take a connection to wait with.
 	operators turnstile
 
