@@ -104,7 +104,7 @@ func (s *Store) newClient(workers int, attempts *attemptWorker) (*river.Client[p
 		queues[signalQueue] = river.QueueConfig{MaxWorkers: publishers}
 	}
 	client, err := river.NewClient(riverpgxv5.New(s.cfg.Pool), &river.Config{
-		ID: s.name, Logger: s.log, Queues: queues, Workers: known, PollOnly: s.cfg.PollOnly,
+		ID: s.name, Logger: newRiverLog(s.log), Queues: queues, Workers: known, PollOnly: s.cfg.PollOnly,
 		FetchPollInterval: pollInterval, FetchCooldown: fetchCooldown,
 		JobTimeout: -1, RescueStuckJobsAfter: rescueAfter, SoftStopTimeout: softStop,
 		// Rebuilding indexes takes longer than the pool's statements may; the tables of jobs stay small.

@@ -118,6 +118,7 @@ func (k *keeper) keep(ctx context.Context) {
 	const sooner = 5
 	timer := time.NewTimer(k.store.cfg.RenewInterval)
 	defer timer.Stop()
+	outage := outageLog{log: k.store.log, fails: "fleet_leases_not_renewed", goes: "fleet_leases_renewed_again"}
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,9 +126,11 @@ func (k *keeper) keep(ctx context.Context) {
 		case <-timer.C:
 		}
 		pause := k.store.cfg.RenewInterval
-		if err := k.renew(ctx); err != nil && ctx.Err() == nil {
-			k.store.log.WarnContext(ctx, "fleet_leases_not_renewed", "error", err)
-			pause /= sooner
+		if err := k.renew(ctx); ctx.Err() == nil {
+			outage.note(ctx, err)
+			if err != nil {
+				pause /= sooner
+			}
 		}
 		timer.Reset(pause)
 	}

@@ -44,8 +44,8 @@ type Config struct {
 	// closes it after the store has stopped. A started store holds one connection to listen with, unless
 	// PollOnly is set, and needs a few more at a time; 4 is the least that makes sense.
 	Pool *pgxpool.Pool
-	// Logger gets what goes wrong, without identities and texts, and what River has to say; nil logs
-	// nothing.
+	// Logger gets what goes wrong, without identities and texts, and of River's warnings and errors each text
+	// once a minute at most; nil logs nothing.
 	Logger *slog.Logger
 	// Publish is told of each event, at least once, in any order and by any process that has it: an error
 	// asks for another call later, a second at first and up to a minute. [MessageID] tells repetitions
@@ -103,7 +103,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	// This client only inserts. The one that works is made in Start, which knows how many workers there are.
-	jobs, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{Logger: cfg.Logger})
+	jobs, err := river.NewClient(riverpgxv5.New(cfg.Pool), &river.Config{Logger: newRiverLog(cfg.Logger)})
 	if err != nil {
 		return nil, fmt.Errorf("fleet/postgres: %w", err)
 	}

@@ -45,14 +45,15 @@ const (
 func (s *Store) sweepAlways(ctx context.Context) {
 	timer := time.NewTimer(s.pause())
 	defer timer.Stop()
+	outage := outageLog{log: s.log, fails: "fleet_sweep_failed", goes: "fleet_sweeps_again"}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "fleet_sweep_failed", "error", err)
+		if err := s.sweep(ctx); ctx.Err() == nil {
+			outage.note(ctx, err)
 		}
 		timer.Reset(s.pause())
 	}
