@@ -121,6 +121,10 @@ func open(ctx context.Context, cfg Config, reread time.Duration) (*Allowlist, er
 		return nil, interpret(ctx, "read the allowlist", err)
 	}
 
+	if now := a.current.Load().List(); len(now.Wallets)+len(now.APIKeys) == 0 {
+		a.log.WarnContext(ctx, "the allowlist is empty: nobody is admitted until an admin adds somebody")
+	}
+
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
 	go a.follow(following)

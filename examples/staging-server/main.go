@@ -92,7 +92,10 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	defer b.close(logger)
+	defer func() {
+		b.close(logger)
+		logger.Info("stopped")
+	}()
 	opts, err := options(c, b, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -136,7 +139,6 @@ func drain(logger *slog.Logger, server *http.Server, h *dixie.Handler) error {
 		logger.Warn("cut off at the end of the drain", "error", err.Error())
 		_ = server.Close()
 	}
-	logger.Info("stopped")
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -114,14 +115,16 @@ type API struct {
 	limiter *ratelimit.Memory
 	// limiterAway says that the limiter of the configuration failed when it was asked last.
 	limiterAway atomic.Bool
-	cfg         Config
-	mux         *http.ServeMux
-	chain       http.Handler
-	refusing    http.Handler
-	origins     map[string]struct{}
-	adminKey    auth.Secret
-	nonceLimit  int
-	started     time.Time
+	// silent has the names of the dependencies and governors that did not answer when they were asked last.
+	silent     sync.Map
+	cfg        Config
+	mux        *http.ServeMux
+	chain      http.Handler
+	refusing   http.Handler
+	origins    map[string]struct{}
+	adminKey   auth.Secret
+	nonceLimit int
+	started    time.Time
 
 	requests gate
 	sockets  gate

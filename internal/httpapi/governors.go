@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
+
+	"dixie/fleet"
+	"dixie/reputation"
 )
 
 // The governed resources, as the health reports name them.
@@ -56,13 +60,23 @@ func (a *API) getGovernanceHealth(w http.ResponseWriter, r *http.Request) error 
 func (a *API) askGovernors(ctx context.Context) []governor {
 	ctx, cancel := context.WithTimeout(ctx, dependencyTimeout)
 	defer cancel()
-	return []governor{a.askFleet(ctx), a.askReputation(ctx)}
+	governors := make([]governor, 2) //nolint:mnd // Those below.
+	var asking sync.WaitGroup
+	asking.Go(func() { governors[0] = a.askFleet(ctx) })
+	asking.Go(func() { governors[1] = a.askReputation(ctx) })
+	asking.Wait()
+	return governors
 }
 
 func (a *API) askFleet(ctx context.Context) governor {
-	h, err := a.cfg.Fleet.Health(ctx)
+	var h fleet.Health
+	err := contain(fleetGovernor, func() (err error) {
+		h, err = a.cfg.Fleet.Health(ctx)
+		return err
+	})
+	a.noteAnswer(ctx, fleetGovernor, err)
 	if err != nil {
-		return a.silentGovernor(ctx, fleetGovernor, err)
+		return silentGovernor(fleetGovernor)
 	}
 	return answeringGovernor(fleetGovernor, h.Total, invariant{
 		ID: "INV-014", Satisfied: h.OverLimit == 0,
@@ -71,9 +85,14 @@ func (a *API) askFleet(ctx context.Context) governor {
 }
 
 func (a *API) askReputation(ctx context.Context) governor {
-	p, err := a.cfg.Reputation.Population(ctx)
+	var p reputation.Population
+	err := contain(reputationGovernor, func() (err error) {
+		p, err = a.cfg.Reputation.Population(ctx)
+		return err
+	})
+	a.noteAnswer(ctx, reputationGovernor, err)
 	if err != nil {
-		return a.silentGovernor(ctx, reputationGovernor, err)
+		return silentGovernor(reputationGovernor)
 	}
 	return answeringGovernor(reputationGovernor, p.StoreCount, invariant{
 		ID: "REP-001", Satisfied: p.Size <= p.StoreCount,
@@ -90,7 +109,6 @@ func answeringGovernor(resource string, total int, rule invariant) governor {
 	return governor{ResourceType: resource, Health: health, Invariants: []invariant{rule}}
 }
 
-func (a *API) silentGovernor(ctx context.Context, resource string, err error) governor {
-	a.cfg.Logger.WarnContext(ctx, "governed resource does not answer", "resource", resource, "error", err.Error())
+func silentGovernor(resource string) governor {
 	return governor{ResourceType: resource, Invariants: []invariant{}}
 }

@@ -51,14 +51,16 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 		UptimeSeconds: int64(time.Since(a.started) / time.Second), Timestamp: timestamp(time.Now()),
 	}
 	report.Services.Dixie.Status = statusHealthy
-	report.Infrastructure = a.checkDependencies(r.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() { report.Infrastructure = a.checkDependencies(r.Context()) })
+	asking.Go(func() { a.reportGovernors(r.Context(), &report) })
+	finn := a.cfg.Finn.Health(r.Context())
+	asking.Wait()
 	for _, d := range report.Infrastructure {
 		if d.Status != statusHealthy {
 			report.Status = statusDegraded
 		}
 	}
-	a.reportGovernors(r.Context(), &report)
-	finn := a.cfg.Finn.Health(r.Context())
 	latency := finn.Latency.Milliseconds()
 	report.Services.LoaFinn = serviceHealth{
 		Status: statusHealthy, LatencyMS: &latency,
@@ -87,6 +89,19 @@ func (a *API) reportGovernors(ctx context.Context, report *healthReport) {
 	}
 }
 
+// noteAnswer tells once that something does not answer, and once that it answers again.
+func (a *API) noteAnswer(ctx context.Context, name string, err error) {
+	if err == nil {
+		if _, was := a.silent.LoadAndDelete(name); was {
+			a.cfg.Logger.InfoContext(ctx, "answers again", "dependency", name)
+		}
+		return
+	}
+	if _, was := a.silent.LoadOrStore(name, true); !was {
+		a.cfg.Logger.WarnContext(ctx, "does not answer", "dependency", name, "error", err.Error())
+	}
+}
+
 // checkDependencies asks all of them at once.
 func (a *API) checkDependencies(ctx context.Context) map[string]serviceHealth {
 	if len(a.cfg.Dependencies) == 0 {
@@ -103,8 +118,8 @@ func (a *API) checkDependencies(ctx context.Context) map[string]serviceHealth {
 			if err != nil {
 				results[i].Status = statusUnreachable
 				results[i].Error = "does not answer"
-				a.cfg.Logger.WarnContext(ctx, "dependency does not answer", "dependency", d.Name, "error", err.Error())
 			}
+			a.noteAnswer(ctx, d.Name, err)
 		})
 	}
 	wg.Wait()

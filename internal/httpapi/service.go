@@ -40,17 +40,22 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	return a.writeJSON(w, http.StatusOK, probe{"ready"})
 }
 
-// checkDependency runs on a goroutine of its own too, where a panic of somebody else's check would end
-// the process, so it becomes an error.
-func checkDependency(ctx context.Context, d Dependency) (err error) {
+// checkDependency asks a dependency, for a limited time.
+func checkDependency(ctx context.Context, d Dependency) error {
 	ctx, cancel := context.WithTimeout(ctx, dependencyTimeout)
 	defer cancel()
+	return contain(d.Name, func() error { return d.Check(ctx) })
+}
+
+// contain calls somebody else's code, on goroutines of our own too, where a panic would end the process, so
+// it becomes an error.
+func contain(name string, ask func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w of the dependency %s: %T", errPanic, d.Name, p)
+			err = fmt.Errorf("%w of %s: %T", errPanic, name, p)
 		}
 	}()
-	return d.Check(ctx)
+	return ask()
 }
 
 func (a *API) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
