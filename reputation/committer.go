@@ -183,11 +183,12 @@ func (c *committer) commit(ctx context.Context, batch []*recording) {
 
 // apply calls the store within the time limit. It runs on a goroutine of its own,
 // where a panic of somebody else's store would end the process, so it becomes an
-// error.
+// error. What it panicked with is quoted, because it may contain anything, and
+// traces leave out what is quoted.
 func (c *committer) apply(ctx context.Context, entries []Entry) (outcomes []Outcome, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			outcomes, err = nil, fmt.Errorf("%w: %v", errStorePanic, p)
+			outcomes, err = nil, fmt.Errorf("%w: %q", errStorePanic, fmt.Sprint(p))
 		}
 	}()
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -30,6 +32,8 @@ type Config struct {
 	MaxBatch int
 	// Logger receives failures of the store. Nil: discarded.
 	Logger *slog.Logger
+	// Tracer records a dixie.reputation.update around each [Service.Record]. Zero: none.
+	Tracer spansanitizer.Tracer
 }
 
 // Service records events and answers questions about agents. It is safe for
@@ -42,6 +46,7 @@ type Service struct {
 	store     Store
 	scores    *scoreCache
 	committer *committer
+	tracer    spansanitizer.Tracer
 }
 
 // NewService returns a service on the store, which the caller keeps owning.
@@ -66,6 +71,7 @@ func NewService(store Store, cfg Config) *Service {
 		committer: &committer{
 			store: store, timeout: cfg.CommitTimeout, maxBatch: cfg.MaxBatch, logger: cfg.Logger, settled: scores.drop,
 		},
+		tracer: cfg.Tracer,
 	}
 }
 
@@ -102,6 +108,16 @@ type Recorded struct {
 // *[FieldError]. After any other error the event may or may not have been recorded,
 // and repeating the call with the same ID is safe.
 func (s *Service) Record(ctx context.Context, e Event) (Recorded, error) {
+	ctx, span := startUpdate(ctx, s.tracer, e)
+	defer span.End()
+
+	recorded, err := s.record(ctx, e)
+	endUpdate(span, recorded.View, err)
+
+	return recorded, err
+}
+
+func (s *Service) record(ctx context.Context, e Event) (Recorded, error) {
 	if e.ID == "" {
 		id, err := uuid.NewRandom()
 		if err != nil {
