@@ -75,7 +75,8 @@ func (c Catalog) route(taskType, agentType, model string) (Route, string, error)
 		picked, reason = Route{AgentType: agentTypeOf(model), Model: model}, routedByRequest
 	}
 	if agentType != "" && agentType != picked.AgentType {
-		return Route{}, "", invalid("agentType does not agree with the model: %s is used by %s", picked.Model, picked.AgentType)
+		// The model may be the client's words, and those are quoted, so that traces leave them out.
+		return Route{}, "", invalid("agentType does not agree with the model: %q is used by %s", picked.Model, picked.AgentType)
 	}
 	return picked, reason, nil
 }

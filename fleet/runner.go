@@ -13,6 +13,9 @@ import (
 // soon, and leaves nothing behind; context.Cause tells [ErrStopped], [ErrTimeout] and [ErrShutdown]
 // apart. A [*RunError] says more about a failure; any other error counts as one that may pass. The text
 // of an error goes to the debug log only, and must not quote the prompt. A panic is a failed attempt.
+//
+// ctx carries the span of [Task].TraceParent as a remote one, and no other: spans that start in it belong to
+// the trace of the spawn.
 type Runner interface {
 	Run(ctx context.Context, job Job, report Report) error
 }

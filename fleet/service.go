@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 // DefaultWorkers is how many attempts run at a time when [Config] does not say.
@@ -38,6 +40,10 @@ type Config struct {
 	// is lost. With a Store that publishes events itself, see there, only SpawnDenied comes here. nil is
 	// nobody.
 	OnEvent func(context.Context, Event)
+	// Tracer records a dixie.fleet.spawn around each [Service.Spawn], and a dixie.governance.check around
+	// each question to the Policy, also that of [Service.Preview]; zero records nothing. The latter ends
+	// while the store holds a lock: what the spans are handed to must be quick.
+	Tracer spansanitizer.Tracer
 }
 
 // Service admits, runs and keeps track of tasks. Make one with [New]; it is safe for concurrent use.

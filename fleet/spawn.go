@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -20,7 +21,24 @@ type Spawned struct {
 // background, and the task comes to an end by itself, or to a pull request. Errors: [*DeniedError],
 // [ErrInvalidRequest], [ErrIdempotencyConflict], [ErrStoreUnavailable] (also once the service is
 // closed).
+//
+// The task remembers the trace that ctx belongs to, and its attempts go on in it.
 func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
+	ctx, span := s.startSpawn(ctx, r)
+	defer span.End()
+	spawned, err := s.spawn(ctx, r)
+	var denied *DeniedError
+	switch {
+	case err == nil && !spawned.Replayed:
+		noteCost(span, spawned.Decision.CostMicroUSD)
+	case errors.As(err, &denied): // An answer like another.
+	default:
+		span.Fail(err)
+	}
+	return spawned, err
+}
+
+func (s *Service) spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 	if s.isClosed() {
 		return Spawned{}, fmt.Errorf("%w: the service is closed", ErrStoreUnavailable)
 	}
@@ -36,6 +54,7 @@ func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 	if err != nil {
 		return Spawned{}, err
 	}
+	task.TraceParent = traceParent(ctx)
 	asked := Request{
 		Operator: r.Operator, Tier: r.Tier, TaskType: r.TaskType,
 		DescriptionLength: utf8.RuneCountInString(r.Description),
@@ -43,7 +62,7 @@ func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 	event := taskEvent(AgentSpawned, task)
 	event.RoutingReason = reason
 	admission, err := s.cfg.Store.Admit(ctx, NewTask{Task: task, IdempotencyKey: r.IdempotencyKey, Event: event},
-		func(counted Snapshot) Decision { return s.cfg.Policy.Decide(asked, counted) })
+		func(counted Snapshot) Decision { return s.decide(ctx, asked, counted) })
 	if err != nil {
 		return Spawned{}, fmt.Errorf("fleet: admitting: %w", err)
 	}
@@ -77,9 +96,15 @@ func (s *Service) Preview(ctx context.Context, r Request) (Decision, error) {
 	if _, _, err := s.cfg.Catalog.route(r.TaskType, "", ""); err != nil {
 		return Decision{}, err
 	}
+	ctx, span := s.startCheck(ctx)
+	defer span.End()
 	counted, err := s.cfg.Store.Snapshot(ctx, r.Operator, now())
 	if err != nil {
-		return Decision{}, fmt.Errorf("fleet: counting: %w", err)
+		err = fmt.Errorf("fleet: counting: %w", err)
+		span.Fail(err)
+		return Decision{}, err
 	}
-	return s.cfg.Policy.Decide(r, counted), nil
+	decision := s.cfg.Policy.Decide(r, counted)
+	noteDecision(span, decision)
+	return decision, nil
 }

@@ -57,6 +57,10 @@ type Task struct {
 
 	// Limit is how many active tasks the operator's tier permitted at admission.
 	Limit int
+	// TraceParent is the span that spawned the task, as a W3C traceparent of version 00, for its attempts and
+	// its events to go on in that trace; empty is none. It is not for clients.
+	TraceParent string
+
 	// CostMicroUSD is what the admission charged, and Cost how it came about.
 	CostMicroUSD int64
 	Cost         CostBreakdown

@@ -20,6 +20,7 @@ func admissionCases() []testCase {
 		{"Admit/same key with other content is a conflict", admitConflict},
 		{"Admit/same key at once gives one task", admitReplaysConcurrently},
 		{"Admit/key ends with its task", admitKeyFreed},
+		{"Admit/the trace of the spawn stays with the task", admitTrace},
 	}
 }
 
@@ -185,5 +186,43 @@ func admitKeyFreed(b *bench) {
 	again.IdempotencyKey = "k"
 	if a, err := b.store.Admit(b.ctx, again, admitAt(10)); err != nil || a.Replayed {
 		b.Errorf("Admit after the deletion = %+v, %v; want a new task", a, err)
+	}
+}
+
+// admitTrace wants the trace of a task, and that it has none, wherever the task comes out.
+func admitTrace(b *bench) {
+	for key, parent := range map[string]string{
+		"traced": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "untraced": "",
+	} {
+		in := proposal(alice, noon())
+		in.IdempotencyKey, in.Task.TraceParent = key, parent
+		a, err := b.store.Admit(b.ctx, in, admitAt(1))
+		if err != nil {
+			b.Fatalf("Admit: %v", err)
+		}
+		again := proposal(alice, noon())
+		again.IdempotencyKey, again.Task.TraceParent = key, "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-01"
+		replay, err := b.store.Admit(b.ctx, again, admitAt(1))
+		if err != nil || !replay.Replayed {
+			b.Fatalf("Admit again = %+v, %v; want a replay", replay, err)
+		}
+		second := b.nextAttempt(a.Task, anyTime())
+		event := b.rescue(b.walk(second, fleet.Spawning, fleet.Running))
+		listing, err := b.store.List(b.ctx, only(alice), 1)
+		if err != nil || len(listing.Tasks) != 1 {
+			b.Fatalf("List: %+v, %v", listing, err)
+		}
+		for from, got := range map[string]string{
+			"Admit": a.Task.TraceParent, "a replay": replay.Task.TraceParent, "Update": second.TraceParent,
+			"Get": b.get(only(alice), in.Task.ID).TraceParent, "List": listing.Tasks[0].TraceParent, "a rescue's event": event.TraceParent,
+		} {
+			if got != parent {
+				b.Errorf("%s has the trace %q, want %q", from, got, parent)
+			}
+		}
+		b.walk(b.get(only(alice), in.Task.ID), fleet.Cancelled)
+		if err := b.store.Delete(b.ctx, only(alice), in.Task.ID); err != nil {
+			b.Fatalf("Delete: %v", err)
+		}
 	}
 }

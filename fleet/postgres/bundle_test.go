@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"dixie/fleet"
 	"dixie/fleet/postgres"
@@ -59,7 +60,20 @@ func request() fleet.SpawnRequest {
 // admit spawns a task and returns its id.
 func admit(t *testing.T, service *fleet.Service) string {
 	t.Helper()
-	spawned, err := service.Spawn(t.Context(), request())
+	return admitIn(t.Context(), t, service)
+}
+
+// spawner is a span of another process.
+func spawner() trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4, 5, 6}, TraceFlags: trace.FlagsSampled, Remote: true,
+	})
+}
+
+// admitIn is admit with a context of the spawn's own.
+func admitIn(ctx context.Context, t *testing.T, service *fleet.Service) string {
+	t.Helper()
+	spawned, err := service.Spawn(ctx, request())
 	if err != nil {
 		t.Fatalf("Spawn: %v", err)
 	}

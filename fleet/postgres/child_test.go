@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"dixie/fleet"
 	"dixie/fleet/postgres"
@@ -119,8 +120,14 @@ func TestKilledWorker(t *testing.T) {
 	url := server.Migrated(t)
 	pool := connect(t, url)
 	prepareBeats(t, pool)
-	service, store := serve(t, url, quick(), beating(pool, "parent"))
-	id := admit(t, service)
+	traces := make(chan trace.SpanContext, 10)
+	work := beating(pool, "parent")
+	service, store := serve(t, url, quick(), func(ctx context.Context, job fleet.Job, report fleet.Report) error {
+		traces <- trace.SpanContextFromContext(ctx)
+		return work(ctx, job, report)
+	})
+	parent := spawner()
+	id := admitIn(trace.ContextWithSpanContext(t.Context(), parent), t, service)
 	worker := spawn(t, url)
 	worker.expect(t, "running", id)
 	awaitBeat(t, pool, id)
@@ -137,6 +144,10 @@ func TestKilledWorker(t *testing.T) {
 			task.Attempt, task.RetryCount, task.Failure)
 	}
 	wantTurns(t, pool, id, 2)
+	// T4.6: the attempt belongs to the trace of the spawn, although no process is left that knew it.
+	if got := receive(t, traces); !got.Equal(parent) {
+		t.Errorf("the second attempt runs in %v, want %v", got, parent)
+	}
 }
 
 // TestKilledWorkers kills two processes that have all tasks between them, at once.

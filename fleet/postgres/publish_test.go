@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace"
+
 	"dixie/fleet"
 	"dixie/fleet/postgres"
 )
@@ -109,4 +112,65 @@ func (j *journal) count(part string) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Count(j.text.String(), part)
+}
+
+// TestEventsAndTheirTrace is T4.6: the trace of a task is in the jobs that publish its events, and jobs of a
+// version that knew of no traces are published without.
+func TestEventsAndTheirTrace(t *testing.T) {
+	t.Parallel()
+	told := make(chan fleet.Event, 10)
+	cfg := quick()
+	cfg.Publish = func(_ context.Context, e fleet.Event) error {
+		told <- e
+		return nil
+	}
+	url := server.Migrated(t)
+	service, store := serve(t, url, cfg, absent)
+	parent := spawner()
+	ctx := trace.ContextWithSpanContext(t.Context(), parent)
+	traced, old := admitIn(ctx, t, service), admitIn(ctx, t, service)
+	mustExec(t, connect(t, url), `UPDATE river_job SET args = args #- '{event,TraceParent}'
+		WHERE kind = 'dixie_fleet_signal' AND args #>> '{event,TaskID}' = '`+old+`'`)
+	if err := store.Start(t.Context(), 1, func(context.Context, fleet.Attempt) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{traced: "00-" + parent.TraceID().String() + "-" + parent.SpanID().String() + "-01", old: ""}
+	got := make(map[string]string)
+	for range want {
+		e := receive(t, told)
+		got[e.TaskID] = e.TraceParent
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("traces by task (-want +got):\n%s", diff)
+	}
+}
+
+// TestAttemptsAndTheirTrace is T4.6 on PostgreSQL: each attempt runs in the trace of the spawn, and that of a
+// task without one in none, whatever the dispatcher was started in.
+func TestAttemptsAndTheirTrace(t *testing.T) {
+	t.Parallel()
+	traces := make(chan trace.SpanContext, 10)
+	service, store := serve(t, server.Migrated(t), quick(), func(ctx context.Context, job fleet.Job, _ fleet.Report) error {
+		traces <- trace.SpanContextFromContext(ctx)
+		if job.Task.Attempt == 1 {
+			return errors.New("this attempt fails")
+		}
+		return nil
+	})
+	starter := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{9}})
+	if err := service.Start(trace.ContextWithSpanContext(t.Context(), starter)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []trace.SpanContext{spawner(), {}} {
+		id := admitIn(trace.ContextWithSpanContext(t.Context(), want), t, service)
+		await(t, store, id, fleet.Completed)
+		for attempt := range 2 {
+			if got := receive(t, traces); !got.Equal(want) {
+				t.Errorf("attempt %d runs in %v, want %v", attempt+1, got, want)
+			}
+		}
+	}
+	if err := service.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

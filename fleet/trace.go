@@ -1,0 +1,101 @@
+package fleet
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"dixie/spansanitizer"
+)
+
+const (
+	// resourceTask is what admission is about.
+	resourceTask = "fleet_task"
+	// traceParentKey is the name of the header, and traceParentLength the length of the one form that is
+	// written into a task.
+	traceParentKey    = "traceparent"
+	traceParentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+)
+
+// traceParent is the span in ctx as text; empty if there is none, or none that is valid.
+func traceParent(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get(traceParentKey)
+}
+
+// inTrace returns ctx with the span that the text stands for as a remote one. Of a text that is not valid
+// it returns ctx without a span: an attempt is no part of the trace of whoever started the service.
+func inTrace(ctx context.Context, parent string) context.Context {
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+	if len(parent) != traceParentLength {
+		return ctx
+	}
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceParentKey: parent})
+}
+
+// startSpawn starts the span of a spawn.
+func (s *Service) startSpawn(ctx context.Context, r SpawnRequest) (context.Context, *spansanitizer.Span) {
+	ctx, span := spansanitizer.StartSpan(ctx, s.cfg.Tracer, spansanitizer.FleetSpawn)
+	if !span.IsRecording() {
+		return ctx, span
+	}
+	if r.TaskType != "" {
+		span.SetAttributes(attribute.String(spansanitizer.TaskType, r.TaskType))
+	}
+	if r.Operator != "" {
+		span.SetAttributes(attribute.String(spansanitizer.OperatorID, r.Operator))
+	}
+	return ctx, span
+}
+
+// noteCost notes what an admission charged.
+func noteCost(span *spansanitizer.Span, microUSD int64) {
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Int64(spansanitizer.Cost, microUSD))
+	}
+}
+
+// startCheck starts the span of an admission.
+func (s *Service) startCheck(ctx context.Context) (context.Context, *spansanitizer.Span) {
+	ctx, span := spansanitizer.StartSpan(ctx, s.cfg.Tracer, spansanitizer.GovernanceCheck)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String(spansanitizer.ResourceType, resourceTask))
+	}
+	return ctx, span
+}
+
+// noteDecision notes what the policy said. A denial is an answer and no failure.
+func noteDecision(span *spansanitizer.Span, d Decision) {
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(
+		attribute.String(spansanitizer.Decision, verdictOf(d)),
+		attribute.Int(spansanitizer.WitnessCount, d.WitnessCount),
+	)
+	if !d.Admit && d.Reason != "" {
+		span.SetAttributes(attribute.String(spansanitizer.DenialReason, d.Reason))
+	}
+}
+
+func verdictOf(d Decision) string {
+	if d.Admit {
+		return "admit"
+	}
+	return "deny"
+}
+
+// decide asks the policy, which is pure, within a span.
+func (s *Service) decide(ctx context.Context, asked Request, counted Snapshot) Decision {
+	_, span := s.startCheck(ctx)
+	defer span.End()
+	d := s.cfg.Policy.Decide(asked, counted)
+	noteDecision(span, d)
+	return d
+}
