@@ -89,7 +89,7 @@ func TestFleetOnPostgres(t *testing.T) {
 	const tasks = 4
 	want := make(map[string]int)
 	for range tasks {
-		spawned, err := service.Spawn(t.Context(), fleet.SpawnRequest{
+		spawned, err := service.Spawn(inTrace(t.Context()), fleet.SpawnRequest{
 			Operator: alice, Tier: "architect", TaskType: "bug_fix", Description: "Fix the door", Repository: "acme/house",
 		})
 		if err != nil {
@@ -109,6 +109,9 @@ func TestFleetOnPostgres(t *testing.T) {
 	for _, m := range stored(t, nats.ClientURL()) {
 		kind, _ := strings.CutPrefix(m.subject, "dixie.fleet.")
 		task, _, _ := strings.Cut(m.id, "/")
+		if m.trace != parent { // T4.6
+			t.Errorf("%s of %s has the trace %q, want %q", kind, task, m.trace, parent)
+		}
 		got[strings.ToUpper(kind)+" "+task]++
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/goleak"
 
 	"dixie/fleet"
@@ -93,7 +94,8 @@ func admin(tb testing.TB, url string) jetstream.JetStream {
 	return js
 }
 
-type message struct{ subject, id, body string }
+// message is one in the stream. Its trace is the header traceparent.
+type message struct{ subject, id, body, trace string }
 
 // stored returns what is in the stream, in order.
 func stored(tb testing.TB, url string) []message {
@@ -109,7 +111,7 @@ func stored(tb testing.TB, url string) []message {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		all = append(all, message{m.Subject, m.Header.Get(nats.MsgIdHdr), string(m.Data)})
+		all = append(all, message{m.Subject, m.Header.Get(nats.MsgIdHdr), string(m.Data), strings.Join(m.Header["traceparent"], " and ")})
 	}
 	return all
 }
@@ -183,6 +185,13 @@ func noon() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 5_000_000, time.U
 
 func turn(session string) chat.Interaction {
 	return chat.Interaction{Wallet: alice, SessionID: session, MessageID: "m-1", At: noon()}
+}
+
+// parent is the trace that things happen in, as a header and as a context.
+const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func inTrace(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
 }
 
 const alice = "0xA11CE00000000000000000000000000000000001"

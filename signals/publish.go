@@ -42,11 +42,7 @@ func (p *Publisher) Fleet(ctx context.Context, messageID string, e fleet.Event) 
 }
 
 func (p *Publisher) fleetNow(ctx context.Context, messageID string, e fleet.Event) error {
-	subject, err := fleetSubject(e.Type)
-	if err != nil {
-		return err
-	}
-	body, err := fleetBody(e)
+	m, err := fleetMessage(e)
 	if err != nil {
 		return err
 	}
@@ -54,7 +50,7 @@ func (p *Publisher) fleetNow(ctx context.Context, messageID string, e fleet.Even
 	if err := l.connected(); err != nil {
 		return err
 	}
-	err = p.publish(ctx, l, subject, messageID, body)
+	err = p.publish(ctx, l, messageID, m)
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return err
 	}
@@ -62,34 +58,39 @@ func (p *Publisher) fleetNow(ctx context.Context, messageID string, e fleet.Even
 	if lookErr := p.look(ctx, l); lookErr != nil {
 		return errors.Join(err, lookErr)
 	}
-	return p.publishSeen(ctx, l, subject, messageID, body)
+	return p.publishSeen(ctx, l, messageID, m)
+}
+
+// fleetMessage is what an event says.
+func fleetMessage(e fleet.Event) (message, error) {
+	subject, err := fleetSubject(e.Type)
+	if err != nil {
+		return message{}, err
+	}
+	body, err := fleetBody(e)
+	return message{subject, body, eventTrace(e)}, err
 }
 
 // OfferFleet buffers an event and returns at once. It fits OnEvent of dixie.FleetConfig, for what the
 // fleet's store does not publish itself.
 func (p *Publisher) OfferFleet(_ context.Context, e fleet.Event) {
-	subject, err := fleetSubject(e.Type)
-	if err != nil {
-		p.queue.refuse()
-		return
-	}
-	body, err := fleetBody(e)
-	p.offer(subject, body, err)
+	m, err := fleetMessage(e)
+	p.offer(m, err)
 }
 
 // Interaction buffers the news of a chat turn that was answered and returns at once. It fits OnInteraction
-// of dixie.ChatConfig.
-func (p *Publisher) Interaction(_ context.Context, i chat.Interaction) {
+// of dixie.ChatConfig. The signal belongs to the trace of ctx.
+func (p *Publisher) Interaction(ctx context.Context, i chat.Interaction) {
 	body, err := interactionBody(i)
-	p.offer(interactionSubject, body, err)
+	p.offer(message{interactionSubject, body, traceOf(ctx)}, err)
 }
 
-func (p *Publisher) offer(subject string, body []byte, err error) {
+func (p *Publisher) offer(m message, err error) {
 	if err != nil {
 		p.queue.refuse()
 		return
 	}
-	p.queue.push(subject, body)
+	p.queue.push(m)
 	// Also for one that was dropped: the worker tells of it.
 	signalTo(p.news)
 }
@@ -98,30 +99,33 @@ func (p *Publisher) offer(subject string, body []byte, err error) {
 func (p *Publisher) publishBuffered(ctx context.Context, l *link, s signal, streamSeen bool) error {
 	id := p.prefix + strconv.FormatUint(s.number, 10)
 	if streamSeen {
-		return p.publishSeen(ctx, l, s.subject, id, s.body)
+		return p.publishSeen(ctx, l, id, s.message)
 	}
-	return p.publish(ctx, l, s.subject, id, s.body)
+	return p.publish(ctx, l, id, s.message)
 }
 
 // publishSeen is publish right after the stream was seen: a subject that is not among its own stays
 // without an answer.
-func (p *Publisher) publishSeen(ctx context.Context, l *link, subject, id string, body []byte) error {
-	err := p.publish(ctx, l, subject, id, body)
-	if errors.Is(err, jetstream.ErrNoStreamResponse) && !p.stream.takes(subject) {
-		return fmt.Errorf("%w: the stream does not take %s", ErrRefused, subject)
+func (p *Publisher) publishSeen(ctx context.Context, l *link, id string, m message) error {
+	err := p.publish(ctx, l, id, m)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) && !p.stream.takes(m.subject) {
+		return fmt.Errorf("%w: the stream does not take %s", ErrRefused, m.subject)
 	}
 	return err
 }
 
 // publish sends a signal once and waits until JetStream has stored it.
-func (p *Publisher) publish(ctx context.Context, l *link, subject, id string, body []byte) error {
+func (p *Publisher) publish(ctx context.Context, l *link, id string, m message) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.AckWait)
 	defer cancel()
-	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: m.subject, Data: m.body, Header: nats.Header{}}
 	if id != "" {
 		msg.Header.Set(nats.MsgIdHdr, id)
 	}
-	err := p.request(ctx, l, subject, func(ctx context.Context) error {
+	if m.trace != "" {
+		msg.Header.Set(traceHeader, m.trace)
+	}
+	err := p.request(ctx, l, m.subject, func(ctx context.Context) error {
 		_, err := l.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 		return err //nolint:wrapcheck // It is, below.
 	})
@@ -129,9 +133,9 @@ func (p *Publisher) publish(ctx context.Context, l *link, subject, id string, bo
 	case err == nil:
 		return nil
 	case isRefusal(err):
-		return fmt.Errorf("%w: publish %s: %w", ErrRefused, subject, err)
+		return fmt.Errorf("%w: publish %s: %w", ErrRefused, m.subject, err)
 	default:
-		return fmt.Errorf("signals: publish %s: %w", subject, err)
+		return fmt.Errorf("signals: publish %s: %w", m.subject, err)
 	}
 }
 

@@ -4,10 +4,20 @@ import "sync"
 
 // signal is one that is buffered.
 type signal struct {
-	number  uint64 // Of this publisher's signals.
+	message
+
+	number uint64 // Of this publisher's signals.
+}
+
+// message is what a signal says.
+type message struct {
 	subject string
 	body    []byte
+	trace   string // A W3C traceparent, or empty.
 }
+
+// size is what counts of a message that is buffered.
+func (m message) size() int { return len(m.body) + len(m.trace) }
 
 // outcome is how a signal leaves the queue.
 type outcome int
@@ -35,17 +45,17 @@ func newQueue(size, maxBytes int) *queue {
 }
 
 // push takes a signal, or drops it and says false.
-func (q *queue) push(subject string, body []byte) bool {
+func (q *queue) push(m message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.counts.Offered++
-	if q.closed || q.length == len(q.ring) || q.bytes+len(body) > q.maxBytes {
+	if q.closed || q.length == len(q.ring) || q.bytes+m.size() > q.maxBytes {
 		q.counts.Dropped++
 		return false
 	}
-	q.ring[(q.first+q.length)%len(q.ring)] = signal{q.counts.Offered, subject, body}
+	q.ring[(q.first+q.length)%len(q.ring)] = signal{m, q.counts.Offered}
 	q.length++
-	q.bytes += len(body)
+	q.bytes += m.size()
 	return true
 }
 
@@ -68,7 +78,7 @@ func (q *queue) head() (signal, bool) {
 func (q *queue) pop(end outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.bytes -= len(q.ring[q.first].body)
+	q.bytes -= q.ring[q.first].size()
 	q.ring[q.first] = signal{}
 	q.first = (q.first + 1) % len(q.ring)
 	q.length--

@@ -7,6 +7,9 @@
 // never wait and never fail: they put the signal into a bounded buffer, from which it is published in order
 // while NATS is there; what does not fit is dropped and counted, see [Stats].
 //
+// A signal that belongs to a trace has a header traceparent, as the W3C writes it, beside its id: that of the
+// task's spawn for a task, and that of the turn for a chat turn.
+//
 // The stream is [Stream]. It is created where it is missing; one that exists is left as it is.
 package signals
 
@@ -28,7 +31,7 @@ const (
 	DefaultBuffer  = 4096
 	MaxBuffer      = 65_536
 	DefaultAckWait = 5 * time.Second
-	// MaxBufferBytes bounds the payloads that are buffered together, whatever their number.
+	// MaxBufferBytes bounds the payloads that are buffered together, with their traces, whatever their number.
 	MaxBufferBytes = 16 << 20
 )
 
