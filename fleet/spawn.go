@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -27,14 +26,7 @@ func (s *Service) Spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 	ctx, span := s.startSpawn(ctx, r)
 	defer span.End()
 	spawned, err := s.spawn(ctx, r)
-	var denied *DeniedError
-	switch {
-	case err == nil && !spawned.Replayed:
-		noteCost(span, spawned.Decision.CostMicroUSD)
-	case errors.As(err, &denied): // An answer like another.
-	default:
-		span.Fail(err)
-	}
+	noteSpawned(span, spawned, err)
 	return spawned, err
 }
 

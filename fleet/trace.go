@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
@@ -54,10 +55,18 @@ func (s *Service) startSpawn(ctx context.Context, r SpawnRequest) (context.Conte
 	return ctx, span
 }
 
-// noteCost notes what an admission charged.
-func noteCost(span *spansanitizer.Span, microUSD int64) {
-	if span.IsRecording() {
-		span.SetAttributes(attribute.Int64(spansanitizer.Cost, microUSD))
+// noteSpawned notes what an admission charged. A replay charges nothing; a denial is an answer and no failure.
+func noteSpawned(span *spansanitizer.Span, spawned Spawned, err error) {
+	if !span.IsRecording() {
+		return
+	}
+	var denied *DeniedError
+	switch {
+	case errors.As(err, &denied) || spawned.Replayed:
+	case err != nil:
+		span.Fail(err)
+	default:
+		span.SetAttributes(attribute.Int64(spansanitizer.Cost, spawned.Decision.CostMicroUSD))
 	}
 }
 
@@ -70,7 +79,7 @@ func (s *Service) startCheck(ctx context.Context) (context.Context, *spansanitiz
 	return ctx, span
 }
 
-// noteDecision notes what the policy said. A denial is an answer and no failure.
+// noteDecision notes what the policy said.
 func noteDecision(span *spansanitizer.Span, d Decision) {
 	if !span.IsRecording() {
 		return

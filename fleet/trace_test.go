@@ -240,7 +240,9 @@ func TestPanicEndsSpans(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]func(*fleet.Config){
 		"policy": func(cfg *fleet.Config) {
-			cfg.Policy = policyFunc(func(fleet.Request, fleet.Snapshot) fleet.Decision { panic("words of " + alice) }) //nolint:forbidigo // As a policy of others may.
+			cfg.Policy = policyFunc(func(fleet.Request, fleet.Snapshot) fleet.Decision {
+				panic("words of " + alice) //nolint:forbidigo // As a policy of others may.
+			})
 		},
 		"store": func(cfg *fleet.Config) {
 			cfg.Store = &broken{memory.New(memory.Config{}), func(decide func(fleet.Snapshot) fleet.Decision) error {

@@ -41,7 +41,7 @@ func newTraced(store reputation.Store) traced {
 }
 
 // record records within a request and returns the span of the recording, which has to be the request's only child.
-func (s traced) record(ctx context.Context, t *testing.T, e reputation.Event) (reputation.Recorded, error, update) { //nolint:revive // The error is the subject.
+func (s traced) record(ctx context.Context, t *testing.T, e reputation.Event) (reputation.Recorded, update, error) {
 	t.Helper()
 
 	before := len(s.recorder.Ended())
@@ -72,7 +72,7 @@ func (s traced) record(ctx context.Context, t *testing.T, e reputation.Event) (r
 		}
 	}
 
-	return recorded, err, got
+	return recorded, got, err
 }
 
 func (u update) want(t *testing.T, want update) {
@@ -102,7 +102,7 @@ func TestUpdateSpans(t *testing.T) {
 	credential.Type, credential.Score = reputation.CredentialUpdate, nil
 	credential.CredentialID, credential.Action = credential.ID, reputation.CredentialIssued
 
-	_, err, got := s.record(t.Context(), t, credential)
+	_, got, err := s.record(t.Context(), t, credential)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestUpdateSpans(t *testing.T) {
 	seen := map[string]bool{}
 
 	for _, e := range []reputation.Event{signal(0.9), performance(0.1), signal(0.35)} {
-		recorded, err, got := s.record(t.Context(), t, e)
+		recorded, got, err := s.record(t.Context(), t, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestUpdateSpans(t *testing.T) {
 
 		seen[got.attributes["score"]] = true
 
-		_, err, again := s.record(t.Context(), t, e)
+		_, again, err := s.record(t.Context(), t, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestUpdateSpans(t *testing.T) {
 	}
 
 	changed.Score = new(0.6)
-	_, err, got = s.record(t.Context(), t, changed)
+	_, got, err = s.record(t.Context(), t, changed)
 
 	if !errors.Is(err, reputation.ErrEventConflict) {
 		t.Errorf("other content under the same id: %v", err)
@@ -163,7 +163,7 @@ func TestUpdateSpans(t *testing.T) {
 	strange := signal(7)
 	strange.ModelID = "Ode to " + strange.ID
 
-	_, err, got = s.record(t.Context(), t, strange)
+	_, got, err = s.record(t.Context(), t, strange)
 	if !errors.Is(err, reputation.ErrInvalidEvent) {
 		t.Errorf("a score of 7: %v", err)
 	}
@@ -187,7 +187,7 @@ func TestUpdateSpanOfFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 
-			_, err, got := newTraced(&observed{Store: memory.New(0), fail: c.fail}).record(t.Context(), t, signal(0.5))
+			_, got, err := newTraced(&observed{Store: memory.New(0), fail: c.fail}).record(t.Context(), t, signal(0.5))
 			if !errors.Is(err, reputation.ErrStoreUnavailable) {
 				t.Errorf("Record: %v", err)
 			}
@@ -215,7 +215,7 @@ func TestUpdateSpanOfCallerThatGivesUp(t *testing.T) {
 			cancel()
 		}()
 
-		_, err, got := s.record(ctx, t, signal(0.5))
+		_, got, err := s.record(ctx, t, signal(0.5))
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Record: %v", err)
 		}

@@ -42,7 +42,7 @@ func (p *Publisher) Fleet(ctx context.Context, messageID string, e fleet.Event) 
 }
 
 func (p *Publisher) fleetNow(ctx context.Context, messageID string, e fleet.Event) error {
-	m, err := fleetMessage(e)
+	m, err := fleetMessage(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -62,19 +62,19 @@ func (p *Publisher) fleetNow(ctx context.Context, messageID string, e fleet.Even
 }
 
 // fleetMessage is what an event says.
-func fleetMessage(e fleet.Event) (message, error) {
+func fleetMessage(ctx context.Context, e fleet.Event) (message, error) {
 	subject, err := fleetSubject(e.Type)
 	if err != nil {
 		return message{}, err
 	}
 	body, err := fleetBody(e)
-	return message{subject, body, eventTrace(e)}, err
+	return message{subject, body, eventTrace(ctx, e)}, err
 }
 
 // OfferFleet buffers an event and returns at once. It fits OnEvent of dixie.FleetConfig, for what the
 // fleet's store does not publish itself.
-func (p *Publisher) OfferFleet(_ context.Context, e fleet.Event) {
-	m, err := fleetMessage(e)
+func (p *Publisher) OfferFleet(ctx context.Context, e fleet.Event) {
+	m, err := fleetMessage(ctx, e)
 	p.offer(m, err)
 }
 

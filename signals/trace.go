@@ -26,11 +26,12 @@ func traceOf(ctx context.Context) string {
 	return carrier.Get(traceHeader)
 }
 
-// eventTrace is the trace of an event, if it is valid: it may have come through a database.
-func eventTrace(e fleet.Event) string {
+// eventTrace is the trace of an event, if it is valid: it may have come through a database. That of ctx, which is
+// the caller's, does not count.
+func eventTrace(ctx context.Context, e fleet.Event) string {
 	if len(e.TraceParent) != traceLength {
 		return ""
 	}
-	//nolint:contextcheck // Of the context only the trace of the event is asked for.
-	return traceOf(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{traceHeader: e.TraceParent}))
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+	return traceOf(propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceHeader: e.TraceParent}))
 }
