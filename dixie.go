@@ -20,6 +20,7 @@ import (
 	"dixie/internal/admission"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
+	"dixie/internal/contextlog"
 	"dixie/internal/httpapi"
 	"dixie/internal/wallet"
 	"dixie/reputation"
@@ -78,6 +79,7 @@ func New(opts ...Option) (*Handler, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.logger = requestLogger(s.logger)
 	if s.finn.Logger == nil {
 		s.finn.Logger = s.logger // Its lines name the service that they are about.
 	}
@@ -92,6 +94,11 @@ func New(opts ...Option) (*Handler, error) {
 		return nil, errors.Join(fmt.Errorf("dixie: %w", err), h.Shutdown(context.Background()))
 	}
 	return h, nil
+}
+
+// requestLogger says in each line of a request which one it belongs to.
+func requestLogger(l *slog.Logger) *slog.Logger {
+	return slog.New(contextlog.New(l.Handler(), httpapi.RequestIDFrom))
 }
 
 // complete fills in what the environment allows and returns what is missing or wrong.
@@ -251,6 +258,9 @@ func (h *Handler) assemble(s *settings) error {
 		s.logger.Warn("development default in use", "default", "in-process Finn", "url", local.URL())
 	}
 	h.finnURL = s.finn.URL
+	if s.tracer.Enabled() {
+		s.finn.Tracer = s.tracer
+	}
 	client, err := finn.New(s.finn)
 	if err != nil {
 		return err
@@ -268,7 +278,7 @@ func (h *Handler) assemble(s *settings) error {
 		Version: Version, Logger: s.logger, Origins: s.auth.Origins, AdminKey: s.auth.AdminKey,
 		RatePerMinute: max(0, s.rate.PerMinute), Limiter: s.rate.Limiter, TrustedProxies: s.rate.TrustedProxies,
 		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
-		Dependencies: s.dependencies, Payment: s.payment, OpenAPI: OpenAPI(),
+		Dependencies: s.dependencies, Payment: s.payment, Tracer: s.tracer, OpenAPI: OpenAPI(),
 	}
 	if err := s.signIn(&cfg); err != nil {
 		return err

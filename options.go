@@ -9,11 +9,14 @@ import (
 	"net/netip"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"dixie/finn"
 	"dixie/fleet"
 	"dixie/governance"
 	"dixie/internal/auth"
 	"dixie/reputation"
+	"dixie/spansanitizer"
 )
 
 // Environment is where a Handler runs. It decides how strict [New] is.
@@ -48,6 +51,7 @@ type settings struct {
 	chat         ChatConfig
 	dependencies []Dependency
 	payment      func(http.Handler) http.Handler
+	tracer       spansanitizer.Tracer
 }
 
 // WithEnvironment says where the Handler runs. Default: [Production], in which every secret, store and
@@ -68,7 +72,8 @@ func WithEnvironment(e Environment) Option {
 }
 
 // WithLogger sends logs to l: an access line for each request, changes of the circuit, refused sign-ins.
-// No line carries a wallet, token, key, prompt or signature. Default, and nil: no logs.
+// No line carries a wallet, token, key, prompt or signature. Lines of a request carry its request_id and, in a
+// trace, its trace_id. Default, and nil: no logs.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		s.logger = l
@@ -304,6 +309,28 @@ func WithDependency(d Dependency) Option {
 func WithPayment(check func(http.Handler) http.Handler) Option {
 	return func(s *settings) error {
 		s.payment = check
+		return nil
+	}
+}
+
+// TracingConfig is about spans.
+type TracingConfig struct {
+	// Provider records spans; dixie/telemetry starts one that sends them to a collector. nil, and the API's
+	// no-op provider, is no tracing, at no cost.
+	Provider trace.TracerProvider
+	// Policy says what a span may carry; nil is that of the specification. It should be the one that the
+	// provider's exporter has.
+	Policy *spansanitizer.Policy
+}
+
+// WithTracing records spans: dixie.request around every request, dixie.auth around authentication and
+// dixie.finn.inference around every call to Finn. A client's trace context (W3C) is continued, and goes on to
+// Finn, without tracing too; answers name the request's span in traceparent, x-trace-id and x-span-id. What a
+// span may carry is decided by package spansanitizer. The caller shuts the provider down, after the Handler.
+// Default: no tracing.
+func WithTracing(c TracingConfig) Option {
+	return func(s *settings) error {
+		s.tracer = spansanitizer.NewTracer(c.Provider, c.Policy)
 		return nil
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 // Client talks to one Finn. It is safe for concurrent use.
@@ -21,6 +23,7 @@ type Client struct {
 	// http.Client copies the headers and the URL of every request.
 	do      func(*http.Request) (*http.Response, error)
 	logger  *slog.Logger
+	tracer  spansanitizer.Tracer
 	breaker *breaker
 	hold    hold
 	health  healthCache
@@ -42,7 +45,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		base: r.base, socket: r.socket, token: cfg.Token,
 		control: r.control, turn: r.turn, idle: r.idle,
-		logger: r.logger, closing: make(chan struct{}),
+		logger: r.logger, tracer: cfg.Tracer, closing: make(chan struct{}),
 	}
 	hc := http.Client{}
 	if cfg.HTTPClient != nil {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 // Defaults of the time limits in [Config].
@@ -58,6 +60,10 @@ type Config struct {
 	// It must return soon. It may call [Client.CircuitState]. Nil: nobody is
 	// told.
 	OnCircuitChange func(CircuitChange)
+	// Tracer puts a span around each call but the health probe. With and
+	// without it, the trace context of a call's ctx goes to Finn. Zero: no
+	// spans.
+	Tracer spansanitizer.Tracer
 }
 
 // resolved is a Config that has been checked and completed.

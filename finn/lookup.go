@@ -117,7 +117,7 @@ func (c *Client) runProbe(ctx context.Context) Health {
 // [ErrRefused] for text that is no wallet, [ErrUpstream] when the amount is
 // not a finite number of at least zero or is another wallet's, else as for
 // every call.
-func (c *Client) Staked(ctx context.Context, wallet string) (float64, error) {
+func (c *Client) Staked(ctx context.Context, wallet string) (_ float64, err error) {
 	if !isWallet(wallet) {
 		return 0, &Error{Kind: ErrRefused, Code: CodeInvalidWallet}
 	}
@@ -128,7 +128,10 @@ func (c *Client) Staked(ctx context.Context, wallet string) (float64, error) {
 		Wallet string      `json:"wallet"`
 		Staked json.Number `json:"bgtStaked"`
 	}
-	_, err := c.exchange(ctx, call{
+	ctx, inference := c.infer(ctx)
+	defer inference.span.End()
+	defer func() { inference.report(err) }()
+	_, err = c.exchange(ctx, call{
 		method: http.MethodGet, path: "/api/conviction/" + wallet + "/staking",
 		route: "/api/conviction/{wallet}/staking", limit: c.control,
 	}, &answer)

@@ -14,6 +14,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"dixie/internal/tracecontext"
 )
 
 // maxAnswer bounds the body of an answer, and the text, tool names and tool
@@ -156,7 +158,7 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	}
 	caller := wireCaller(ctx)
 	req.Header = make(http.Header, mostHeaders)
-	c.setHeaders(req.Header, caller)
+	c.setHeaders(ctx, req.Header, caller)
 	req.Header["Accept"] = []string{"application/json"}
 	if call.body != nil {
 		text := hexHash("sha256:", call.body)
@@ -171,12 +173,15 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	return req, nil
 }
 
-// mostHeaders is how many headers a call has at most: their map need not grow.
+// mostHeaders is how many headers a call outside of a trace has at most: their
+// map need not grow.
 const mostHeaders = 8
 
-// setHeaders sets what every call carries. Here as in request the keys are
+// setHeaders sets what every call carries, the trace context of ctx included,
+// if there is one. Here as in request the keys are
 // written in canonical form, which saves making it of them each time.
-func (c *Client) setHeaders(h http.Header, caller Caller) {
+func (c *Client) setHeaders(ctx context.Context, h http.Header, caller Caller) {
+	tracecontext.Inject(ctx, h)
 	h["User-Agent"] = []string{"dixie"}
 	h["X-Request-Id"] = []string{caller.RequestID}
 	if caller.Wallet != "" {

@@ -78,7 +78,7 @@ func checkSessionID(id string) error {
 // CreateSession starts a conversation, within the control time limit. A Finn
 // that is full answers SESSION_CREATE_FAILED ([ErrUpstream]), which the
 // breaker does not count.
-func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (Session, error) {
+func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (_ Session, err error) {
 	request := struct {
 		TokenID string `json:"token_id,omitempty"`
 	}{opts.TokenID}
@@ -90,6 +90,9 @@ func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (Sessio
 		SessionID string `json:"sessionId"`
 		Created   string `json:"created"`
 	}
+	ctx, inference := c.infer(ctx)
+	defer inference.span.End()
+	defer func() { inference.report(err) }()
 	err = c.counted(ctx, call{
 		method: http.MethodPost, path: "/api/sessions", route: "/api/sessions",
 		body: body, limit: c.control,
@@ -100,8 +103,8 @@ func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (Sessio
 	if !ValidSessionID(answer.SessionID) {
 		return Session{}, &Error{Kind: ErrUpstream, Code: CodeMalformed, Status: http.StatusCreated}
 	}
-	created, err := time.Parse(time.RFC3339, answer.Created)
-	if err != nil {
+	created, malformed := time.Parse(time.RFC3339, answer.Created)
+	if malformed != nil {
 		created = time.Now()
 	}
 	return Session{ID: answer.SessionID, Created: created}, nil
@@ -112,7 +115,7 @@ func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (Sessio
 // JSON ([ErrRefused]). Finn runs one turn of a session at a time, and creates
 // a session that it does not know: check ids before. A cancelled ctx ends the
 // waiting; Finn may work on.
-func (c *Client) Send(ctx context.Context, sessionID, text string) (Turn, error) {
+func (c *Client) Send(ctx context.Context, sessionID, text string) (_ Turn, err error) {
 	if err := checkSessionID(sessionID); err != nil {
 		return Turn{}, err
 	}
@@ -130,6 +133,9 @@ func (c *Client) Send(ctx context.Context, sessionID, text string) (Turn, error)
 			Result json.RawMessage `json:"result"`
 		} `json:"toolCalls"`
 	}
+	ctx, inference := c.infer(ctx)
+	defer inference.span.End()
+	defer func() { inference.report(err) }()
 	err = c.counted(ctx, call{
 		method: http.MethodPost,
 		path:   "/api/sessions/" + url.PathEscape(sessionID) + "/message",
@@ -164,7 +170,7 @@ func (t *Turn) check() error {
 // Session returns the state of a session, within the control time limit. Finn
 // answers [ErrSessionNotFound] also for a session that it holds on disk only.
 // The agent's inner state, which Finn hands out here, is dropped.
-func (c *Client) Session(ctx context.Context, id string) (SessionState, error) {
+func (c *Client) Session(ctx context.Context, id string) (_ SessionState, err error) {
 	if err := checkSessionID(id); err != nil {
 		return SessionState{}, err
 	}
@@ -173,7 +179,10 @@ func (c *Client) Session(ctx context.Context, id string) (SessionState, error) {
 		IsStreaming  bool   `json:"isStreaming"`
 		MessageCount int    `json:"messageCount"`
 	}
-	err := c.counted(ctx, call{
+	ctx, inference := c.infer(ctx)
+	defer inference.span.End()
+	defer func() { inference.report(err) }()
+	err = c.counted(ctx, call{
 		method: http.MethodGet, path: "/api/sessions/" + url.PathEscape(id),
 		route: "/api/sessions/{id}", limit: c.control,
 	}, &answer)

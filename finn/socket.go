@@ -43,7 +43,7 @@ func (s *stream) open(sessionID string) (outcome, error) {
 	defer cancel()
 	caller := wireCaller(s.caller)
 	header := http.Header{}
-	c.setHeaders(header, caller)
+	c.setHeaders(ctx, header, caller)
 	header.Set("X-Forwarded-For", socketAddress(caller, sessionID))
 	target := c.socket + "/ws/" + url.PathEscape(sessionID)
 	if c.token != "" {

@@ -31,7 +31,7 @@ func (e *consumerError) Error() string { return e.err.Error() }
 // at Finn: Stream then waits up to one second for its end, so that the session
 // is free for the next prompt, and returns the reason. The Turn returned with
 // an error holds what had arrived.
-func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(Event) error) (Turn, error) {
+func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(Event) error) (turn Turn, err error) {
 	if err := checkSessionID(sessionID); err != nil {
 		return Turn{}, err
 	}
@@ -42,6 +42,9 @@ func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(E
 	if err != nil {
 		return Turn{}, err
 	}
+	ctx, inference := c.infer(ctx)
+	defer inference.span.End()
+	defer func() { inference.report(err) }()
 	permit, err := c.admit(ctx)
 	if err != nil {
 		return Turn{}, err
@@ -61,7 +64,7 @@ func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(E
 	}
 	o, err := s.run(sessionID, prompt) //nolint:contextcheck // The stream carries the call's contexts.
 	permit.settle(o)
-	turn := Turn{Response: s.response.String(), ToolCalls: s.tools.calls}
+	turn = Turn{Response: s.response.String(), ToolCalls: s.tools.calls}
 	if err == nil {
 		err = turn.check()
 	}

@@ -52,15 +52,15 @@ type auditRecord struct {
 // NewAudit hands overflow to log.
 func NewAudit(log *slog.Logger) *Audit { return &Audit{log: log} }
 
-// Record notes a decision. It writes a line of the log at most.
-func (a *Audit) Record(ctx context.Context, e AuditEntry) {
+// Record notes a decision. It writes a line of the log at most, which is about an earlier request than this one.
+func (a *Audit) Record(e AuditEntry) {
 	record := auditRecord{AuditEntry: e}
 	if e.Owner != "" {
 		record.identity = wallet.ShortHash(e.Owner)
 	}
 	record.Owner = ""
 	if o, ok := a.keep(record); ok {
-		a.log.LogAttrs(ctx, slog.LevelInfo, "audit_overflow",
+		a.log.LogAttrs(context.Background(), slog.LevelInfo, "audit_overflow",
 			slog.Time("at", o.Time), slog.String("request_id", o.RequestID), slog.String("identity_hash", o.identity),
 			slog.String("auth_type", o.Kind.String()), slog.String("action", o.action()),
 			slog.String("endpoint", o.Endpoint), slog.String("ip", o.IP))

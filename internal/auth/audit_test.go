@@ -16,7 +16,7 @@ func TestAuditIsBounded(t *testing.T) {
 	logged := &lockedBuffer{}
 	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)))
 	record := func(n int) {
-		a.Record(t.Context(), auth.AuditEntry{
+		a.Record(auth.AuditEntry{
 			RequestID: "r-" + strconv.Itoa(n), Allowed: n%2 == 0, Endpoint: "/api/chat", IP: "192.0.2.1",
 			Kind: auth.Wallet, Owner: auth.Identity{Kind: auth.Wallet, Wallet: string(wallet.TestAddress)}.Owner(),
 		})
@@ -63,7 +63,7 @@ func TestAuditConcurrently(t *testing.T) {
 	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)))
 	inParallel(func() bool {
 		for n := range each {
-			a.Record(t.Context(), auth.AuditEntry{RequestID: strconv.Itoa(n)})
+			a.Record(auth.AuditEntry{RequestID: strconv.Itoa(n)})
 		}
 		return true
 	})

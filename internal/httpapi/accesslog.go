@@ -42,7 +42,6 @@ func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) 
 	x := exchangeFrom(ctx)
 	attrs := make([]slog.Attr, 0, 8) //nolint:mnd // The number of attributes below.
 	attrs = append(attrs,
-		slog.String("request_id", x.requestID),
 		slog.String("method", knownMethod(r.Method)),
 		slog.String("path", a.routeOf(x, r)),
 		slog.Int("status", status),

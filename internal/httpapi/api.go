@@ -36,6 +36,7 @@ import (
 	"dixie/internal/ratelimit"
 	"dixie/internal/wallet"
 	"dixie/reputation"
+	"dixie/spansanitizer"
 )
 
 // ProtocolVersion is sent as X-Protocol-Version on every response.
@@ -105,6 +106,8 @@ type Config struct {
 	Dependencies []Dependency
 	// Payment stands between the allowlist and the tier; nil passes everything.
 	Payment func(http.Handler) http.Handler
+	// Tracer puts spans around requests and around authentication; zero starts none.
+	Tracer spansanitizer.Tracer
 	// OpenAPI is the description served at /api/openapi.yaml.
 	OpenAPI []byte
 }

@@ -1,12 +1,16 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"dixie/internal/auth"
 	"dixie/internal/wallet"
+	"dixie/spansanitizer"
 )
 
 // authenticate finds out who calls. It never refuses: a bad token counts as none, and what needs a
@@ -14,30 +18,70 @@ import (
 func (a *API) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeFrom(r.Context())
-		credential := bearer(r)
-		switch {
-		case credential == "":
-		case strings.HasPrefix(credential, auth.APIKeyPrefix):
-			if a.cfg.Allowlist.AllowsKey(credential) {
-				x.identity = auth.Identity{Kind: auth.APIKey, KeyHash: wallet.ShortHash(credential)}
-			} else {
-				x.unknownKey = true
-			}
-		case a.adminKey.Is(credential):
-			x.identity = auth.Identity{Kind: auth.Admin}
-		default:
-			claims, err := a.cfg.Tokens.Verify(credential)
-			if err != nil {
-				a.cfg.Logger.WarnContext(r.Context(), "jwt_verification_failed",
-					"error_type", auth.ErrorType(err), "request_id", x.requestID)
-				break
-			}
-			x.identity = auth.Identity{Kind: auth.Wallet, Wallet: claims.Wallet, Role: claims.Role}
-			x.tokenExpires = claims.ExpiresAt
-		}
+		a.identify(r, x)
 		x.owner = x.identity.Owner()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// identify is authentication, inside its span.
+func (a *API) identify(r *http.Request, x *exchange) {
+	ctx, span := spansanitizer.StartSpan(r.Context(), a.cfg.Tracer, spansanitizer.Auth)
+	defer span.End()
+	kind, refused := a.checkCredential(r, x)
+	if span == nil {
+		return
+	}
+	span.SetAttributes(attribute.String(spansanitizer.AuthType, kind),
+		attribute.String(spansanitizer.Wallet, x.identity.Wallet),
+		attribute.String(spansanitizer.Tier, a.knownTier(ctx, x)))
+	if refused != "" {
+		span.Fail(refused)
+	}
+}
+
+// knownTier is the tier that is known without asking for the stake. What it finds is not looked up again.
+func (a *API) knownTier(ctx context.Context, x *exchange) string {
+	tier, ok := a.cfg.Tiers.Cached(ctx, x.identity.Wallet)
+	if !ok {
+		return "unknown"
+	}
+	x.tier, x.tierKnown = tier, true
+	return tier.Tier.String()
+}
+
+// refusal says in a word why a credential counts as none.
+type refusal string
+
+func (e refusal) Error() string { return "credential refused: " + string(e) }
+
+// checkCredential puts who calls into x, and says of what kind the credential is. If it was refused it also says
+// why; of a token, the word for that stands for the kind.
+func (a *API) checkCredential(r *http.Request, x *exchange) (kind string, refused refusal) {
+	credential := bearer(r)
+	switch {
+	case credential == "":
+		return "none", ""
+	case strings.HasPrefix(credential, auth.APIKeyPrefix):
+		if !a.cfg.Allowlist.AllowsKey(credential) {
+			x.unknownKey = true
+			return "api_key", "unknown key"
+		}
+		x.identity = auth.Identity{Kind: auth.APIKey, KeyHash: wallet.ShortHash(credential)}
+		return "api_key", ""
+	case a.adminKey.Is(credential):
+		x.identity = auth.Identity{Kind: auth.Admin}
+		return "admin", ""
+	}
+	claims, err := a.cfg.Tokens.Verify(credential)
+	if err != nil {
+		word := auth.ErrorType(err)
+		a.cfg.Logger.WarnContext(r.Context(), "jwt_verification_failed", "error_type", word)
+		return word, refusal(word)
+	}
+	x.identity = auth.Identity{Kind: auth.Wallet, Wallet: claims.Wallet, Role: claims.Role}
+	x.tokenExpires = claims.ExpiresAt
+	return "jwt", ""
 }
 
 // bearer returns the credential of the Authorization header, with or without the word Bearer.
@@ -60,7 +104,7 @@ func (a *API) admitListed(next http.Handler) http.Handler {
 		}
 		x := exchangeFrom(r.Context())
 		allowed := false
-		refusal := errForbidden
+		answer := errForbidden
 		switch x.identity.Kind {
 		case auth.Wallet:
 			allowed = a.cfg.Allowlist.AllowsWallet(x.identity.Wallet)
@@ -68,12 +112,12 @@ func (a *API) admitListed(next http.Handler) http.Handler {
 			allowed = true
 		case auth.None:
 			if !x.unknownKey {
-				refusal = errUnauthorized
+				answer = errUnauthorized
 			}
 		}
-		a.audit(x, r, allowed)
+		a.audit(x, r, allowed) //nolint:contextcheck // Its line of the log is about an earlier request.
 		if !allowed {
-			a.writeError(w, r, refusal)
+			a.writeError(w, r, answer)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -105,7 +149,7 @@ func (a *API) audit(x *exchange, r *http.Request, allowed bool) {
 		Endpoint:  a.routeOf(x, r),
 		IP:        x.address(),
 	}
-	a.cfg.Audit.Record(r.Context(), entry)
+	a.cfg.Audit.Record(entry)
 }
 
 // requireAdmin opens a route to the admin key alone: 401 without a credential, 403 for a wrong one and

@@ -22,8 +22,10 @@ type exchange struct {
 	// tokenExpires is when the token ends with which a wallet came.
 	tokenExpires time.Time
 	// unknownKey says that an API key was presented that is not on the allowlist: 403, not 401.
-	unknownKey   bool
-	tier         governance.Resolution
+	unknownKey bool
+	tier       governance.Resolution
+	// tierKnown says that tier was found during authentication already.
+	tierKnown    bool
 	route        string
 	start        time.Time
 	handlerStart time.Time
@@ -44,6 +46,14 @@ type exchangeKey struct{}
 // IdentityFrom returns the verified caller of the request that ctx belongs to; of kind [auth.None] for
 // requests without a credential that holds.
 func IdentityFrom(ctx context.Context) auth.Identity { return exchangeFrom(ctx).identity }
+
+// RequestIDFrom returns the id of the request that ctx belongs to, or the empty text. It allocates nothing.
+func RequestIDFrom(ctx context.Context) string {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x.requestID
+	}
+	return ""
+}
 
 // exchangeFrom returns the exchange that the chain has put into ctx.
 func exchangeFrom(ctx context.Context) *exchange {

@@ -179,7 +179,7 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		h["Retry-After"] = []string{strconv.Itoa(body.RetryAfter)}
 	}
 	if werr := a.writeJSON(w, e.Status, withExtra{body, e.Extra}); werr != nil {
-		a.cfg.Logger.DebugContext(r.Context(), "error body not sent", "error", werr.Error(), "request_id", x.requestID)
+		a.cfg.Logger.DebugContext(r.Context(), "error body not sent", "error", werr.Error())
 	}
 }
 

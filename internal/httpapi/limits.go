@@ -62,8 +62,7 @@ func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.D
 		}
 		// Said once, not for each request; a caller that has left says nothing about the limiter.
 		if ctx.Err() == nil && a.limiterAway.CompareAndSwap(false, true) {
-			a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself",
-				"error", err.Error(), "request_id", exchangeFrom(ctx).requestID)
+			a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", err.Error())
 		}
 	}
 	d, _ := a.limiter.Allow(ctx, identity, limit) // It never fails.

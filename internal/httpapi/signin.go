@@ -50,10 +50,9 @@ func (a *API) postSignIn(w http.ResponseWriter, r *http.Request) error {
 	case body.Signature == nil:
 		return invalid("signature is required")
 	}
-	x := exchangeFrom(r.Context())
 	address, err := a.cfg.SignIn.Verify(r.Context(), body.Message, *body.Signature)
 	if err != nil {
-		a.cfg.Logger.WarnContext(r.Context(), "sign_in_refused", "reason", auth.Reason(err), "request_id", x.requestID)
+		a.cfg.Logger.WarnContext(r.Context(), "sign_in_refused", "reason", auth.Reason(err))
 		return err
 	}
 	if !a.cfg.Allowlist.AllowsWallet(string(address)) {

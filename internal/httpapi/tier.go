@@ -11,7 +11,9 @@ import (
 func (a *API) resolveTier(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeFrom(r.Context())
-		x.tier = a.cfg.Tiers.Resolve(r.Context(), x.identity.Wallet)
+		if !x.tierKnown {
+			x.tier = a.cfg.Tiers.Resolve(r.Context(), x.identity.Wallet)
+		}
 		setThree(w.Header(),
 			[3]string{"X-Conviction-Tier", "X-Conviction-Source", "X-Model-Pool"},
 			[3]string{x.tier.Tier.String(), string(x.tier.Source), x.tier.Tier.ModelPool()})
