@@ -79,7 +79,7 @@ func New(opts ...Option) (*Handler, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.logger = requestLogger(s.logger)
+	s.logger = slog.New(LogHandler(s.logger.Handler()))
 	if s.finn.Logger == nil {
 		s.finn.Logger = s.logger // Its lines name the service that they are about.
 	}
@@ -96,10 +96,10 @@ func New(opts ...Option) (*Handler, error) {
 	return h, nil
 }
 
-// requestLogger says in each line of a request which one it belongs to.
-func requestLogger(l *slog.Logger) *slog.Logger {
-	return slog.New(contextlog.New(l.Handler(), httpapi.RequestIDFrom))
-}
+// LogHandler adds to each line that is logged in the context of a request its request_id and, in a trace, its
+// trace_id. [New] does so for the logger of [WithLogger]; it is for what logs beside it, such as the stores.
+// Wrapping twice changes nothing.
+func LogHandler(next slog.Handler) slog.Handler { return contextlog.New(next, httpapi.RequestIDFrom) }
 
 // complete fills in what the environment allows and returns what is missing or wrong.
 func (s *settings) complete() []error {

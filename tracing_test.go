@@ -111,7 +111,7 @@ func TestRequestSpan(t *testing.T) {
 	s.client = &http.Client{Transport: &http.Transport{}} // What breaks off in the middle is not described.
 	t.Cleanup(s.client.CloseIdleConnections)
 	token := s.token()
-	for name, tc := range map[string]struct {
+	for name, tc := range map[string]struct { //nolint:paralleltest // What was exported is searched at the end.
 		method, path, token string
 		header              []string
 		attributes          map[string]any
@@ -157,7 +157,7 @@ func TestRequestSpan(t *testing.T) {
 			status:     "ERROR", text: "panic", event: "*errors.errorString",
 		},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // What was exported is searched at the end.
+		t.Run(name, func(t *testing.T) {
 			header := s.headers(t, tc.method, tc.path, tc.token, tc.header...)
 			traceID := header.Get("X-Trace-Id")
 			span := s.await(traceID, "dixie.request", 1)[0]

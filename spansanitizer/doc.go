@@ -2,7 +2,8 @@
 //
 // There are six kinds of span, each with a short list of attributes, and each attribute has a type and a
 // vocabulary, range or exact shape. What is not on the list is left out; a text outside its vocabulary
-// becomes "other"; a span of another name keeps nothing, not even its name. Wallets and operators appear as
+// becomes "other"; a span of another name keeps nothing, not even its name. (A seventh, of the local Finn,
+// has a name and keeps nothing else.) Wallets and operators appear as
 // a [Hash] only. Error texts lose what looks like an address, a key, a token, an e-mail address or a
 // quotation (see [ErrorText]).
 //

@@ -20,6 +20,8 @@ const (
 	FleetSpawn = "dixie.fleet.spawn"
 	// GovernanceCheck is around each admission.
 	GovernanceCheck = "dixie.governance.check"
+	// FinnRequest is around a request at the local Finn, for it to be seen in the trace. It carries nothing.
+	FinnRequest = "finn.request"
 
 	// UnknownName replaces the name of every other span.
 	UnknownName = "dixie.unknown"
@@ -97,6 +99,7 @@ var allowlists = [...]allowlist{
 		{ResourceType, checkResourceType}, {Decision, checkDecision},
 		{WitnessCount, checkCount}, {DenialReason, checkDenialReason},
 	}},
+	{FinnRequest, trace.SpanKindServer, nil},
 }
 
 // listOf returns the allowlist of a span, or nil for a span that is not known.

@@ -22,6 +22,7 @@ func TestAllowlists(t *testing.T) {
 		"dixie.reputation.update": {"model_id", "score", "ema_value"},
 		"dixie.fleet.spawn":       {"task_type", "cost", "identity_hash"},
 		"dixie.governance.check":  {"resource_type", "decision", "witness_count", "denial_reason"},
+		"finn.request":            {},
 	}
 	got := map[string][]string{}
 	for _, name := range spansanitizer.Names() {

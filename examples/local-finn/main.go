@@ -25,6 +25,9 @@
 //	-model       OPENAI_MODEL     answer with this model instead of repeating
 //	-base-url    OPENAI_BASE_URL  OpenAI-compatible API, https://api.openai.com/v1
 //	             OPENAI_API_KEY   its key (no flag: arguments are visible to all)
+//	             OTEL_EXPORTER_OTLP_ENDPOINT
+//	                              collector that spans go to, in the traces of the
+//	                              clients, as the service local-finn; none: no spans
 //	-healthcheck                  ask a running local-finn for its health, and exit
 //	                              with 0 if it is well: for containers without a shell
 //
@@ -53,6 +56,8 @@ import (
 
 	"dixie/finn/localfinn"
 	"dixie/finn/localfinn/openairesponder"
+	"dixie/spansanitizer"
+	"dixie/telemetry"
 )
 
 const (
@@ -97,18 +102,31 @@ func run(
 		}
 		cfg.Responder = responder
 	}
+	tel, err := telemetry.Start(ctx, telemetry.Config{
+		Endpoint: getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), ServiceName: serviceName, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tel.Shutdown(context.WithoutCancel(ctx)); err != nil {
+			cfg.Logger.WarnContext(ctx, "spans were lost", "error", err.Error())
+		}
+	}()
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", net.JoinHostPort(s.host, s.port))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	_, _ = fmt.Fprint(out, s.greeting(listener.Addr().String()))
-	return serve(ctx, localfinn.New(cfg), listener, listening)
+	return serve(ctx, localfinn.New(cfg), tel.Tracer(), listener, listening)
 }
 
-func serve(ctx context.Context, finn *localfinn.Server, listener net.Listener, listening func(string)) error {
+func serve(
+	ctx context.Context, finn *localfinn.Server, tracer spansanitizer.Tracer, listener net.Listener, listening func(string),
+) error {
 	server := &http.Server{
-		Handler:           finn,
+		Handler:           traced(finn, tracer),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}

@@ -41,6 +41,7 @@ type config struct {
 	redisURL       string
 	sharedLimits   bool
 	natsURL        string
+	otlpEndpoint   string
 	level          slog.Level
 	warnings       []string
 }
@@ -83,7 +84,7 @@ type variable struct {
 }
 
 // variables are all that the server reads, in the order in which they are documented.
-func variables() []variable {
+func variables() []variable { //nolint:funlen // It is a table.
 	return []variable{
 		{
 			"DIXIE_ENV", "development|test|staging|production", "development",
@@ -128,6 +129,10 @@ func variables() []variable {
 		{
 			"NATS_URL", "list of URLs", "none: no signals",
 			"The NATS servers, with JetStream, that signals go to.",
+		},
+		{
+			"OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "none: no tracing",
+			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
 		},
 		{
 			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
@@ -380,6 +385,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.redisURL = r.url("REDIS_URL", "redis", "rediss")
 	c.sharedLimits = r.sharedLimits(c.redisURL)
 	c.natsURL = r.servers("NATS_URL")
+	c.otlpEndpoint = r.text("OTEL_EXPORTER_OTLP_ENDPOINT")
 	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
 	if level := r.text("LOG_LEVEL"); level != "" {

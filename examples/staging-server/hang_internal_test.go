@@ -17,6 +17,7 @@ import (
 
 	"dixie"
 	"dixie/internal/pgtest"
+	"dixie/telemetry"
 )
 
 // TestHangingDatabase holds PostgreSQL still for twenty seconds while forty requests want it: each is told 503
@@ -38,7 +39,7 @@ func TestHangingDatabase(t *testing.T) { //nolint:paralleltest // See above.
 		t.Fatal(err)
 	}
 	defer b.close(logger)
-	opts, err := options(c, b, logger)
+	opts, err := options(c, b, new(telemetry.Telemetry), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("the configuration is not usable:\n%w", err)
 	}
-	logger := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.level}))
+	logger := slog.New(dixie.LogHandler(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.level})))
 	for _, w := range c.warnings {
 		logger.Warn("configuration", "problem", w)
 	}
@@ -88,15 +88,22 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
 	}
 	c.listensOn(listener.Addr())
-	b, err := connect(context.Background(), c, logger)
+	tel, err := startTelemetry(context.Background(), c, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	b, err := connect(context.Background(), c, logger)
+	if err != nil {
+		flush(tel, logger)
+		return errors.Join(err, listener.Close())
+	}
+	// Spans first: they do not need what is closed after them, and have a limit of their own.
 	defer func() {
+		flush(tel, logger)
 		b.close(logger)
 		logger.Info("stopped")
 	}()
-	opts, err := options(c, b, logger)
+	opts, err := options(c, b, tel, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

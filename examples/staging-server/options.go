@@ -11,10 +11,11 @@ import (
 	fleetpostgres "dixie/fleet/postgres"
 	"dixie/redis"
 	reputationpostgres "dixie/reputation/postgres"
+	"dixie/telemetry"
 )
 
 // options are the configuration and what backs the process, in dixie's words.
-func options(c config, b *backing, logger *slog.Logger) ([]dixie.Option, error) {
+func options(c config, b *backing, tel *telemetry.Telemetry, logger *slog.Logger) ([]dixie.Option, error) {
 	// In the environment 0 is none; for the options 0 is the default, and -1 none.
 	none := func(n int64) int64 {
 		if n == 0 {
@@ -32,6 +33,7 @@ func options(c config, b *backing, logger *slog.Logger) ([]dixie.Option, error) 
 	opts := []dixie.Option{
 		dixie.WithEnvironment(c.environment),
 		dixie.WithLogger(logger),
+		dixie.WithTracing(dixie.TracingConfig{Provider: tel.TracerProvider()}),
 		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
 	}
 	var publish func(context.Context, fleet.Event) error

@@ -29,12 +29,13 @@ type finnProcess struct {
 	t      *testing.T
 	binary string
 	port   string
+	env    []string
 	cmd    *exec.Cmd
 }
 
-func startFinn(t *testing.T) *finnProcess {
+func startFinn(t *testing.T, env ...string) *finnProcess {
 	t.Helper()
-	f := &finnProcess{t: t, binary: build(t, "dixie/examples/local-finn"), port: freePort(t)}
+	f := &finnProcess{t: t, binary: build(t, "dixie/examples/local-finn"), port: freePort(t), env: env}
 	f.start()
 	t.Cleanup(f.kill)
 	return f
@@ -45,7 +46,7 @@ func (f *finnProcess) url() string { return "http://127.0.0.1:" + f.port }
 func (f *finnProcess) start() {
 	f.t.Helper()
 	f.cmd = exec.CommandContext(context.WithoutCancel(f.t.Context()), f.binary, "-port", f.port, "-word-delay", "20ms")
-	f.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	f.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, f.env...)
 	if err := f.cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"dixie"
+	"dixie/telemetry"
+)
+
+// startTelemetry comes before everything that may record a span. Without an endpoint it is a no-op. The collector
+// may be away.
+func startTelemetry(ctx context.Context, c config, logger *slog.Logger) (*telemetry.Telemetry, error) {
+	tel, err := telemetry.Start(ctx, telemetry.Config{
+		Endpoint: c.otlpEndpoint, ServiceVersion: dixie.Version, Environment: string(c.environment), Logger: logger,
+	})
+	if errors.Is(err, telemetry.ErrConfig) {
+		return nil, fmt.Errorf("the OTEL_ variables are not usable: %w", err)
+	}
+	return tel, err
+}
+
+// flush sends the last spans, in five seconds at most. A collector that is away does not make the stop a failure.
+func flush(tel *telemetry.Telemetry, logger *slog.Logger) {
+	ctx := context.Background()
+	if err := tel.Shutdown(ctx); err != nil {
+		logger.WarnContext(ctx, "spans were lost", "error", err.Error())
+	}
+}
