@@ -243,7 +243,7 @@ func (s *settings) policy() (*governance.Policy, error) {
 func (s *settings) fleetConfig(policy *governance.Policy) fleet.Config {
 	return fleet.Config{
 		Store: s.fleet.Store, Runner: s.fleet.Runner, Policy: admission.New(policy), Catalog: s.fleet.Catalog,
-		Logger: s.logger, Workers: s.fleet.Workers, OnEvent: s.fleet.OnEvent,
+		Logger: s.logger, Workers: s.fleet.Workers, OnEvent: s.fleet.OnEvent, Tracer: s.tracer,
 	}
 }
 
@@ -296,7 +296,7 @@ func (h *Handler) assemble(s *settings) error {
 		return err
 	}
 	cfg.Reputation = reputation.NewService(s.reputation.Store, reputation.Config{
-		CommitTimeout: s.reputation.CommitTimeout, Logger: s.logger,
+		CommitTimeout: s.reputation.CommitTimeout, Logger: s.logger, Tracer: s.tracer,
 	})
 	h.onShutdown("reputation", cfg.Reputation.Close)
 	h.api = httpapi.New(cfg)

@@ -323,11 +323,13 @@ type TracingConfig struct {
 	Policy *spansanitizer.Policy
 }
 
-// WithTracing records spans: dixie.request around every request, dixie.auth around authentication and
-// dixie.finn.inference around every call to Finn. A client's trace context (W3C) is continued, and goes on to
-// Finn, without tracing too; answers name the request's span in traceparent, x-trace-id and x-span-id. What a
-// span may carry is decided by package spansanitizer. The caller shuts the provider down, after the Handler.
-// Default: no tracing.
+// WithTracing records spans: dixie.request around every request, dixie.auth around authentication,
+// dixie.finn.inference around every call to Finn, dixie.reputation.update around the recording of an event,
+// dixie.fleet.spawn around the spawning of a task, and dixie.governance.check around each decision on one. A
+// task runs in the trace of its spawn. A client's trace context (W3C) is continued, and goes on to Finn, without
+// tracing too; answers name the request's span in traceparent, x-trace-id and x-span-id. What a span may carry
+// is decided by package spansanitizer. The caller shuts the provider down, after the Handler. Default: no
+// tracing.
 func WithTracing(c TracingConfig) Option {
 	return func(s *settings) error {
 		s.tracer = spansanitizer.NewTracer(c.Provider, c.Policy)
