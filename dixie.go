@@ -22,6 +22,7 @@ import (
 	"dixie/internal/chat"
 	"dixie/internal/contextlog"
 	"dixie/internal/httpapi"
+	"dixie/internal/instruments"
 	"dixie/internal/wallet"
 	"dixie/reputation"
 	reputationmemory "dixie/reputation/memory"
@@ -261,6 +262,11 @@ func (h *Handler) assemble(s *settings) error {
 	if s.tracer.Enabled() {
 		s.finn.Tracer = s.tracer
 	}
+	measured, err := instruments.New(s.metrics)
+	if err != nil {
+		return fmt.Errorf("WithMetrics: %w", err)
+	}
+	s.measureFinn(measured)
 	client, err := finn.New(s.finn)
 	if err != nil {
 		return err
@@ -278,7 +284,7 @@ func (h *Handler) assemble(s *settings) error {
 		Version: Version, Logger: s.logger, Origins: s.auth.Origins, AdminKey: s.auth.AdminKey,
 		RatePerMinute: max(0, s.rate.PerMinute), Limiter: s.rate.Limiter, TrustedProxies: s.rate.TrustedProxies,
 		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
-		Dependencies: s.dependencies, Payment: s.payment, Tracer: s.tracer, OpenAPI: OpenAPI(),
+		Dependencies: s.dependencies, Payment: s.payment, Tracer: s.tracer, OpenAPI: OpenAPI(), Metrics: measured,
 	}
 	if err := s.signIn(&cfg); err != nil {
 		return err
@@ -292,24 +298,25 @@ func (h *Handler) assemble(s *settings) error {
 		return err
 	}
 	h.onShutdown("chat", func(context.Context) error { return cfg.Chat.Close() })
-	if cfg.Fleet, err = h.startFleet(s, client); err != nil {
+	if cfg.Fleet, err = h.startFleet(s, client, measured); err != nil {
 		return err
 	}
 	cfg.Reputation = reputation.NewService(s.reputation.Store, reputation.Config{
-		CommitTimeout: s.reputation.CommitTimeout, Logger: s.logger, Tracer: s.tracer,
+		CommitTimeout: s.reputation.CommitTimeout, Logger: s.logger, Tracer: s.tracer, OnBatch: countBatches(measured),
 	})
 	h.onShutdown("reputation", cfg.Reputation.Close)
 	h.api = httpapi.New(cfg)
 	h.drain = h.api.Drain
-	return nil
+	return h.observe(measured, client, cfg.Fleet)
 }
 
-func (h *Handler) startFleet(s *settings, client *finn.Client) (*fleet.Service, error) {
+func (h *Handler) startFleet(s *settings, client *finn.Client, measured *instruments.Instruments) (*fleet.Service, error) {
 	policy, err := s.policy()
 	if err != nil {
 		return nil, err
 	}
 	cfg := s.fleetConfig(policy)
+	cfg.Count = countTasks(measured)
 	if cfg.Runner == nil {
 		if cfg.Runner, err = finnrunner.New(client); err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"dixie/finn"
@@ -52,6 +53,7 @@ type settings struct {
 	dependencies []Dependency
 	payment      func(http.Handler) http.Handler
 	tracer       spansanitizer.Tracer
+	metrics      metric.MeterProvider
 }
 
 // WithEnvironment says where the Handler runs. Default: [Production], in which every secret, store and
@@ -333,6 +335,17 @@ type TracingConfig struct {
 func WithTracing(c TracingConfig) Option {
 	return func(s *settings) error {
 		s.tracer = spansanitizer.NewTracer(c.Provider, c.Policy)
+		return nil
+	}
+}
+
+// WithMetrics measures by the provider's meter "dixie": requests, calls to Finn, admissions, tasks, reputation,
+// limits, sign-ins, streams and dependencies; docs/observability.md lists them. No attribute has a value that a
+// client can choose. The provider stays the caller's, and two Handlers with the same one count together. Default,
+// and nil: nothing is measured, and requests pay nothing for it.
+func WithMetrics(p metric.MeterProvider) Option {
+	return func(s *settings) error {
+		s.metrics = p
 		return nil
 	}
 }

@@ -214,6 +214,7 @@ type permit struct {
 	done    func(error)
 	start   time.Time
 	settled atomic.Bool
+	tell    func(CallOutcome, time.Duration) // Nil when nobody listens.
 }
 
 // settle reports the outcome. Only the first report counts.
@@ -223,6 +224,9 @@ func (p *permit) settle(o outcome) {
 	}
 	p.done(verdict{outcome: o, start: p.start})
 	p.breaker.deliver()
+	if p.tell != nil {
+		p.tell(callOutcome(o), time.Since(p.start))
+	}
 }
 
 // proved reports that Finn works, if this may be the probe that a half-open

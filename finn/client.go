@@ -27,6 +27,7 @@ type Client struct {
 	breaker *breaker
 	hold    hold
 	health  healthCache
+	onCall  func(CallResult)
 
 	closing    chan struct{}
 	background sync.WaitGroup
@@ -62,6 +63,7 @@ func New(cfg Config) (*Client, error) {
 	if c.owned != nil {
 		c.do = c.owned.RoundTrip
 	}
+	c.onCall = cfg.OnCall
 	onChange := cfg.OnCircuitChange
 	c.breaker = newBreaker(func(change CircuitChange) {
 		logTransition(c.logger, change)

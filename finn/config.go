@@ -64,6 +64,10 @@ type Config struct {
 	// without it, the trace context of a call's ctx goes to Finn. Zero: no
 	// spans.
 	Tracer spansanitizer.Tracer
+	// OnCall is told how each call ended that the breaker has a say in, on the
+	// goroutine of the call. It must return soon and be safe for concurrent
+	// use. Nil: nobody is told.
+	OnCall func(CallResult)
 }
 
 // resolved is a Config that has been checked and completed.

@@ -63,9 +63,18 @@ func (c *Client) admit(ctx context.Context) (*permit, error) {
 		return nil, err
 	}
 	if err := c.hold.check(); err != nil {
+		c.tellCall(CallHeld, 0)
 		return nil, err
 	}
-	return c.breaker.acquire()
+	permit, err := c.breaker.acquire()
+	if err != nil {
+		c.tellCall(CallCircuitOpen, 0)
+		return nil, err
+	}
+	if c.onCall != nil {
+		permit.tell = c.tellCall
+	}
+	return permit, nil
 }
 
 // usable refuses work for a closed client or a context that is over: neither

@@ -44,6 +44,9 @@ type Config struct {
 	// each question to the Policy, also that of [Service.Preview]; zero records nothing. The latter ends
 	// while the store holds a lock: what the spans are handed to must be quick.
 	Tracer spansanitizer.Tracer
+	// Count is called like OnEvent, but for the same events whether or not the Store publishes them itself: it
+	// is for counting what this service did. nil is nobody.
+	Count func(context.Context, Event)
 }
 
 // Service admits, runs and keeps track of tasks. Make one with [New]; it is safe for concurrent use.
@@ -181,13 +184,24 @@ func (s *Service) interruptRun(t Task) {
 
 // announce tells of a change that was committed, unless there is nothing to tell or the store does it.
 func (s *Service) announce(ctx context.Context, e Event) {
-	if e.Type != "" && !s.publishes {
-		s.emit(ctx, e)
+	if e.Type == "" {
+		return
+	}
+	s.call(ctx, s.cfg.Count, e)
+	if !s.publishes {
+		s.call(ctx, s.cfg.OnEvent, e)
 	}
 }
 
+// emit tells of what no store tells of.
 func (s *Service) emit(ctx context.Context, e Event) {
-	if s.cfg.OnEvent == nil {
+	s.call(ctx, s.cfg.Count, e)
+	s.call(ctx, s.cfg.OnEvent, e)
+}
+
+// call survives what it calls.
+func (s *Service) call(ctx context.Context, hook func(context.Context, Event), e Event) {
+	if hook == nil {
 		return
 	}
 	defer func() {
@@ -195,7 +209,14 @@ func (s *Service) emit(ctx context.Context, e Event) {
 			s.log.ErrorContext(ctx, "fleet_event_hook_panicked", "event", string(e.Type))
 		}
 	}()
-	s.cfg.OnEvent(ctx, e)
+	hook(ctx, e)
+}
+
+// Working is the number of tasks that this service works on now, without asking the Store.
+func (s *Service) Working() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.runs)
 }
 
 // now has the precision that every store keeps.

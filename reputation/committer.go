@@ -33,6 +33,7 @@ type committer struct {
 	logger   *slog.Logger
 	// settled is called for each agent of a batch, before those who wait are told.
 	settled func(agentID string)
+	onBatch func(context.Context, Batch) // Nil when nobody listens.
 
 	mu      sync.Mutex
 	queue   []*recording  // GUARDED_BY(mu)
@@ -163,7 +164,11 @@ func (c *committer) commit(ctx context.Context, batch []*recording) {
 		entries[i] = r.entry
 	}
 
+	began := time.Now()
+
 	outcomes, err := c.apply(ctx, entries)
+	c.tell(ctx, len(batch), outcomes, time.Since(began), err)
+
 	if err != nil {
 		c.logger.WarnContext(ctx, "reputation events were not recorded",
 			slog.Int("events", len(batch)), slog.String("error", err.Error()))
@@ -201,4 +206,28 @@ func (c *committer) apply(ctx context.Context, entries []Entry) (outcomes []Outc
 	}
 
 	return outcomes, err
+}
+
+// tell sums a batch up for whoever listens.
+func (c *committer) tell(ctx context.Context, size int, outcomes []Outcome, took time.Duration, err error) {
+	if c.onBatch == nil {
+		return
+	}
+
+	b := Batch{Size: size, Took: took, Err: err}
+
+	if err == nil {
+		for i := range outcomes {
+			switch {
+			case outcomes[i].Err != nil:
+				b.Refused++
+			case outcomes[i].Duplicate:
+				b.Duplicates++
+			default:
+				b.Recorded++
+			}
+		}
+	}
+
+	c.onBatch(ctx, b)
 }

@@ -34,6 +34,21 @@ type Config struct {
 	Logger *slog.Logger
 	// Tracer records a dixie.reputation.update around each [Service.Record]. Zero: none.
 	Tracer spansanitizer.Tracer
+	// OnBatch is told of each step of the store when it has ended, before those who
+	// wait are. It must return soon. Nil: nobody is told.
+	OnBatch func(context.Context, Batch)
+}
+
+// Batch is what one step of the store made of the recordings that it took together.
+type Batch struct {
+	// Recorded, Duplicates and Refused are the events that were kept, that were known
+	// already, and that conflict with what is known. All are 0 when Err is not nil.
+	Recorded, Duplicates, Refused int
+	// Size is the number of all.
+	Size int
+	Took time.Duration
+	// Err says why the step failed, and with it every recording in it.
+	Err error
 }
 
 // Service records events and answers questions about agents. It is safe for
@@ -70,6 +85,7 @@ func NewService(store Store, cfg Config) *Service {
 		scores: scores,
 		committer: &committer{
 			store: store, timeout: cfg.CommitTimeout, maxBatch: cfg.MaxBatch, logger: cfg.Logger, settled: scores.drop,
+			onBatch: cfg.OnBatch,
 		},
 		tracer: cfg.Tracer,
 	}

@@ -42,6 +42,7 @@ type config struct {
 	sharedLimits   bool
 	natsURL        string
 	otlpEndpoint   string
+	metricsListen  string
 	level          slog.Level
 	warnings       []string
 }
@@ -177,6 +178,10 @@ func variables() []variable { //nolint:funlen // It is a table.
 		{
 			"DIXIE_AUTONOMOUS_BUDGET", "integer micro-USD, at most 100000000", "100000",
 			"What the tasks of a wallet may cost in a UTC day. 0 admits none.",
+		},
+		{
+			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port, with the admin key",
+			"An address of its own for Prometheus, which asks for no key: let nobody else reach it.",
 		},
 	}
 }
@@ -388,6 +393,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.otlpEndpoint = r.text("OTEL_EXPORTER_OTLP_ENDPOINT")
 	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
+	c.metricsListen = r.listen("DIXIE_METRICS_LISTEN")
 	if level := r.text("LOG_LEVEL"); level != "" {
 		if err := c.level.UnmarshalText([]byte(level)); err != nil {
 			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)

@@ -107,12 +107,18 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	metrics, err := measure(context.Background(), c, b, logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer metrics.close(logger)
+	opts = append(opts, dixie.WithMetrics(metrics.MeterProvider()))
 	h, err := dixie.New(opts...)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
+		Handler: metrics.beside(h), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version)

@@ -33,6 +33,7 @@ import (
 	"dixie/governance"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
+	"dixie/internal/instruments"
 	"dixie/internal/ratelimit"
 	"dixie/internal/wallet"
 	"dixie/reputation"
@@ -108,6 +109,8 @@ type Config struct {
 	Payment func(http.Handler) http.Handler
 	// Tracer puts spans around requests and around authentication; zero starts none.
 	Tracer spansanitizer.Tracer
+	// Metrics measures; nil does not.
+	Metrics *instruments.Instruments
 	// OpenAPI is the description served at /api/openapi.yaml.
 	OpenAPI []byte
 }
@@ -128,6 +131,9 @@ type API struct {
 	adminKey   auth.Secret
 	nonceLimit int
 	started    time.Time
+	// templates are those of all routes.
+	templates []string
+	answers   dependencyAnswers
 
 	requests gate
 	sockets  gate
@@ -152,6 +158,7 @@ func New(cfg Config) *API {
 	}
 	a.streams, a.endStreams = context.WithCancel(context.Background())
 	a.registerRoutes()
+	cfg.Metrics.Routes(a.templates)
 	a.chain = a.outer(a.inner(a.mux))
 	a.refusing = a.outer(a.handle(refuseDraining))
 	return a

@@ -16,6 +16,7 @@ func (a *API) outer(inner http.Handler) http.Handler {
 	return wrap(inner,
 		a.beginExchange, // request id, client address, internal headers removed
 		a.trace,         // the span of the request, in the client's trace if there is one
+		a.measure,       // duration and number of requests
 		a.logAccess,     // one line for each request, whatever happens below
 		a.recoverPanic,
 		staticHeaders, // with the protocol version

@@ -122,6 +122,8 @@ func isRefused(parameters string) bool {
 // streamChat writes the turn's events as server-sent events (HTML standard, section 9.2). The header
 // goes out with the first event, so that what fails before it is an ordinary error.
 func (a *API) streamChat(ctx context.Context, w http.ResponseWriter, turn chat.TurnRequest) error {
+	a.cfg.Metrics.StreamOpened(ctx)
+	defer a.cfg.Metrics.StreamClosed(ctx)
 	s := &eventStream{w: w, control: http.NewResponseController(w)}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"dixie/internal/auth"
+	"dixie/internal/instruments"
 	"dixie/internal/ratelimit"
 )
 
@@ -15,6 +17,8 @@ const (
 	ipv6Site = 64
 	// limiterTimeout bounds one question to a limiter outside of the process.
 	limiterTimeout = time.Second
+	// noncePrefix tells the count of nonces from that of requests.
+	noncePrefix = "nonce:"
 )
 
 // limitRate counts a request against its caller and refuses what is over the limit with 429.
@@ -41,6 +45,11 @@ func (a *API) count(w http.ResponseWriter, r *http.Request, identity string, lim
 	if d.Allowed {
 		return nil
 	}
+	over := instruments.LimitRequests
+	if strings.HasPrefix(identity, noncePrefix) {
+		over = instruments.LimitNonces
+	}
+	a.cfg.Metrics.LimitExceeded(r.Context(), over)
 	return &apiError{
 		Status: http.StatusTooManyRequests, Code: "rate_limited",
 		Message: "Too many requests", RetryAfter: max(d.RetryAfter, 1),
@@ -60,6 +69,7 @@ func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.D
 			}
 			return d
 		}
+		a.cfg.Metrics.LimiterFellBack(ctx)
 		// Said once, not for each request; a caller that has left says nothing about the limiter.
 		if ctx.Err() == nil && a.limiterAway.CompareAndSwap(false, true) {
 			a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", err.Error())

@@ -78,6 +78,7 @@ func (a *API) register(pattern string, m methods, limit time.Duration) {
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
 	template := strings.TrimSuffix(pattern, "{$}")
+	a.templates = append(a.templates, template)
 
 	a.mux.Handle(pattern, a.handle(func(w http.ResponseWriter, r *http.Request) error {
 		exchangeFrom(r.Context()).route = template

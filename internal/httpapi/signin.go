@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"dixie/internal/auth"
+	"dixie/internal/instruments"
 )
 
 const longestSignInMessage = 4096
@@ -18,7 +19,7 @@ const roleTeam = "team"
 func (a *API) getNonce(w http.ResponseWriter, r *http.Request) error {
 	x := exchangeFrom(r.Context())
 	if a.cfg.RatePerMinute > 0 {
-		if err := a.count(w, r, "nonce:"+addressIdentity(x), a.nonceLimit); err != nil {
+		if err := a.count(w, r, noncePrefix+addressIdentity(x), a.nonceLimit); err != nil {
 			return err
 		}
 	}
@@ -53,15 +54,18 @@ func (a *API) postSignIn(w http.ResponseWriter, r *http.Request) error {
 	address, err := a.cfg.SignIn.Verify(r.Context(), body.Message, *body.Signature)
 	if err != nil {
 		a.cfg.Logger.WarnContext(r.Context(), "sign_in_refused", "reason", auth.Reason(err))
+		a.cfg.Metrics.SignInEnded(r.Context(), signInOutcome(err))
 		return err
 	}
 	if !a.cfg.Allowlist.AllowsWallet(string(address)) {
+		a.cfg.Metrics.SignInEnded(r.Context(), instruments.SignInNotListed)
 		return &apiError{Status: http.StatusForbidden, Code: "forbidden", Message: "Wallet is not on the allowlist"}
 	}
 	token, _, err := a.cfg.Tokens.Sign(string(address), roleTeam)
 	if err != nil {
 		return err
 	}
+	a.cfg.Metrics.SignInEnded(r.Context(), instruments.SignedIn)
 	noStore(w)
 	return a.writeJSON(w, http.StatusOK, struct {
 		Token     string `json:"token"`

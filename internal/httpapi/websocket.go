@@ -79,6 +79,8 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("accept socket: %w", err)
 	}
 	defer func() { _ = conn.CloseNow() }()
+	a.cfg.Metrics.SocketOpened(r.Context())
+	defer a.cfg.Metrics.SocketClosed(r.Context())
 	conn.SetReadLimit(socketFrame)
 	ctx, cancel := a.streamContext(r.Context())
 	defer cancel()
