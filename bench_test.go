@@ -14,6 +14,7 @@ import (
 	"dixie/finn"
 	"dixie/internal/auth"
 	"dixie/internal/wallet"
+	"dixie/telemetry"
 )
 
 // discard is a response that keeps nothing but its status. It is used again, so that what a benchmark counts is
@@ -35,7 +36,24 @@ type noStakes struct{}
 func (noStakes) Staked(context.Context, string) (float64, error) { return 0, finn.ErrNotAvailable }
 
 // BenchmarkChain measures what the middleware costs a request whose handler does next to nothing.
-func BenchmarkChain(b *testing.B) {
+func BenchmarkChain(b *testing.B) { benchmarkChain(b) }
+
+// BenchmarkChainMeasured is the same with metrics.
+func BenchmarkChainMeasured(b *testing.B) {
+	metrics, err := telemetry.NewMetrics(telemetry.MetricsConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := metrics.Shutdown(context.WithoutCancel(b.Context())); err != nil {
+			b.Error(err)
+		}
+	})
+	benchmarkChain(b, dixie.WithMetrics(metrics.MeterProvider()))
+}
+
+func benchmarkChain(b *testing.B, opts ...dixie.Option) {
+	b.Helper()
 	// wallets is so many that none of them reaches the limit of 10,000 requests a minute.
 	const wallets = 4096
 	secret := []byte("a secret of more than thirty-two bytes")
@@ -59,7 +77,7 @@ func BenchmarkChain(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := dixie.New(
+	h, err := dixie.New(append(opts,
 		dixie.WithEnvironment(dixie.Test),
 		dixie.WithLogger(slog.New(slog.NewJSONHandler(io.Discard, nil))), //nolint:sloglint // To format a line is part of the cost.
 		dixie.WithAuth(dixie.AuthConfig{TokenSecret: secret, AdminKey: adminKey, Origins: []string{origin}}),
@@ -67,7 +85,7 @@ func BenchmarkChain(b *testing.B) {
 		dixie.WithFinn(finn.Config{URL: "http://finn.test"}),
 		dixie.WithGovernance(dixie.GovernanceConfig{Stakes: noStakes{}}),
 		dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: 10_000}),
-	)
+	)...)
 	if err != nil {
 		b.Fatal(err)
 	}
