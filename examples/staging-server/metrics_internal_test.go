@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"dixie"
+	"dixie/database"
+	"dixie/internal/auth"
+	"dixie/internal/wallet"
+	"dixie/redis"
+	"dixie/signals"
+	"dixie/telemetry"
+)
+
+// exposition is what a scrape shows.
+type exposition struct {
+	// families are the names after # TYPE, samples also those with _bucket, _sum and _count.
+	families, samples map[string]bool
+	labels            map[string]bool
+	text              string
+}
+
+func parseExposition(text string) exposition {
+	e := exposition{families: map[string]bool{}, samples: map[string]bool{}, labels: map[string]bool{}, text: text}
+	label := regexp.MustCompile(`[{,]([a-z_]+)="`)
+	for line := range strings.Lines(text) {
+		if after, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			e.families[strings.Fields(after)[0]] = true
+			continue
+		}
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		name := line[:strings.IndexAny(line, "{ ")]
+		e.samples[name] = true
+		for _, found := range label.FindAllStringSubmatch(line, -1) {
+			e.labels[found[1]] = true
+		}
+	}
+	return e
+}
+
+// fromLookup is an environment of these variables alone.
+func fromLookup(variables map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	}
+}
+
+// scrapeEverything runs a server with all that can be measured, has a little of everything happen, and scrapes it. Of
+// the databases only the clients are there: they are measured all the same.
+func scrapeEverything(t *testing.T) exposition {
+	t.Helper()
+	secret := strings.Repeat("s", minSecret)
+	c, err := readConfig(fromLookup(map[string]string{"DIXIE_ENV": "test", "DIXIE_ADMIN_KEY": "the-admin-key", "DIXIE_JWT_PRIVATE_KEY": secret}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	opts, err := options(c, &backing{}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backing{}
+	defer func() { b.close(logger) }()
+	if b.pool, err = database.Open(context.WithoutCancel(t.Context()), database.Config{URL: "postgres://127.0.0.1:1/none"}); err != nil {
+		t.Fatal(err)
+	}
+	if b.redis, err = redis.Open(redis.Config{URL: "redis://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	if b.signals, err = signals.Connect(signals.Config{URL: "nats://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	spans, err := telemetry.Start(t.Context(), telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := measure(t.Context(), c, b, logger, spans.Observe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close(logger)
+	h, err := dixie.New(append(opts, dixie.WithMetrics(m.MeterProvider()),
+		dixie.WithDependency(dixie.Dependency{Name: "postgresql", Check: b.pool.Ping}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Shutdown(context.WithoutCancel(t.Context())) }()
+	server := m.beside(h)
+	tokens, err := auth.NewHS256([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := tokens.Sign(string(wallet.TestAddress), "team")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(method, path, key, body string, want int) string {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		if key != "" {
+			r.Header.Set("Authorization", "Bearer "+key)
+		}
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	ask(http.MethodPost, "/api/chat", token, `{"prompt":"hello"}`, http.StatusOK)
+	ask(http.MethodPost, "/api/reputation/agent/events", "the-admin-key", `{"type":"quality_signal","score":0.5}`, http.StatusCreated)
+	ask(http.MethodGet, metricsPath, "", "", http.StatusUnauthorized)
+	ask(http.MethodGet, metricsPath, token, "", http.StatusForbidden)
+	return parseExposition(ask(http.MethodGet, metricsPath, "the-admin-key", "", http.StatusOK))
+}
+
+var (
+	quoted   = regexp.MustCompile(`"[^"]*"`)
+	ranges   = regexp.MustCompile(`\[[^\]]*\]`)
+	matchers = regexp.MustCompile(`\{([^}]*)\}`)
+	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring)\s*\(([^)]*)\)`)
+	called   = regexp.MustCompile(`\b[a-z_0-9]+\s*\(`)
+	word     = regexp.MustCompile(`\b[a-z][a-z_0-9]*\b`)
+)
+
+// checkQuery holds the names in a query to what is exposed.
+func checkQuery(t *testing.T, where, query string, e exposition) int {
+	t.Helper()
+	isLabel := func(label string) {
+		if label = strings.TrimSpace(label); label != "" && label != "instance" && !e.labels[label] {
+			t.Errorf("%s: no series has the label %q: %s", where, label, query)
+		}
+	}
+	rest := ranges.ReplaceAllString(quoted.ReplaceAllString(query, ""), "")
+	for _, found := range matchers.FindAllStringSubmatch(rest, -1) {
+		for matcher := range strings.SplitSeq(found[1], ",") {
+			isLabel(strings.TrimRight(matcher, "=~! "))
+		}
+	}
+	rest = matchers.ReplaceAllString(rest, "")
+	for _, found := range grouping.FindAllStringSubmatch(rest, -1) {
+		for label := range strings.SplitSeq(found[1], ",") {
+			isLabel(label)
+		}
+	}
+	rest = called.ReplaceAllString(grouping.ReplaceAllString(rest, ""), "(")
+	names := 0
+	for _, name := range word.FindAllString(rest, -1) {
+		if name == "unless" || name == "and" || name == "or" {
+			continue
+		}
+		names++
+		if !e.samples[name] {
+			t.Errorf("%s: the server does not expose %q: %s", where, name, query)
+		}
+	}
+	return names
+}
+
+// anchors are the headings that a link can name.
+func anchors(document string) map[string]bool {
+	found := map[string]bool{}
+	for line := range strings.Lines(document) {
+		if heading := strings.TrimLeft(line, "#"); heading != line {
+			found[strings.ReplaceAll(strings.ToLower(strings.TrimSpace(heading)), " ", "-")] = true
+		}
+	}
+	return found
+}
+
+// TestMetricsAlertsAndDashboard holds together what the server exposes, the alert rules, the dashboard and the page
+// that explains them.
+func TestMetricsAlertsAndDashboard(t *testing.T) {
+	t.Parallel()
+	e := scrapeEverything(t)
+	read := func(path string) []byte {
+		content, err := os.ReadFile("../../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	page := string(read("docs/observability.md"))
+
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(read("deploy/prometheus/alerts.yaml"), &rules); err != nil {
+		t.Fatal(err)
+	}
+	headings, alerts := anchors(page), 0
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			alerts++
+			if checkQuery(t, rule.Alert, rule.Expr, e) == 0 {
+				t.Errorf("%s: no metric in %q", rule.Alert, rule.Expr)
+			}
+			anchor, ok := strings.CutPrefix(rule.Annotations["runbook"], "docs/observability.md#")
+			if rule.For == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || !ok || !headings[anchor] {
+				t.Errorf("%s: incomplete, or its runbook %q is no heading", rule.Alert, rule.Annotations["runbook"])
+			}
+		}
+	}
+	if alerts < 10 {
+		t.Errorf("%d alerts", alerts)
+	}
+
+	var board struct {
+		UID        string
+		Templating struct{ List []struct{ Name, Type string } }
+		Panels     []struct {
+			Title, Type string
+			Targets     []struct {
+				Expr       string
+				Datasource struct{ UID string }
+			}
+		}
+	}
+	if err := json.Unmarshal(read("deploy/grafana/dixie.json"), &board); err != nil {
+		t.Fatal(err)
+	}
+	if board.UID == "" || len(board.Templating.List) != 1 || board.Templating.List[0].Type != "datasource" {
+		t.Error("the dashboard has no uid or no variable for the data source")
+	}
+	queries := 0
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			queries++
+			checkQuery(t, panel.Title, target.Expr, e)
+			if target.Datasource.UID != "${datasource}" {
+				t.Errorf("%s: data source %q", panel.Title, target.Datasource.UID)
+			}
+		}
+	}
+	if queries < 20 {
+		t.Errorf("%d queries", queries)
+	}
+
+	explained := map[string]bool{}
+	for _, found := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(page, -1) {
+		explained[found[1]] = true
+	}
+	for _, family := range slices.Sorted(maps.Keys(e.families)) {
+		if runtime := strings.HasPrefix(family, "go_") || strings.HasPrefix(family, "process_"); !runtime && !explained[family] {
+			t.Errorf("docs/observability.md does not explain %s", family)
+		}
+	}
+	for _, prefix := range []string{"dixie_", "http_", "db_"} {
+		for name := range explained {
+			if strings.HasPrefix(name, prefix) && !e.families[name] {
+				t.Errorf("docs/observability.md explains %s, which is not exposed", name)
+			}
+		}
+	}
+	for _, found := range regexp.MustCompile(`\]\(#([a-z-]+)\)`).FindAllStringSubmatch(page, -1) {
+		if !headings[found[1]] {
+			t.Errorf("docs/observability.md links to #%s, which is no heading", found[1])
+		}
+	}
+}
+
+func TestMetricsListen(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		"": "", "9464": "127.0.0.1:9464", ":9464": "127.0.0.1:9464", "localhost:9464": "localhost:9464",
+		"0.0.0.0:9464": "0.0.0.0:9464", "[::1]:9464": "[::1]:9464", "10.0.0.5:9464": "10.0.0.5:9464",
+	} {
+		c, err := readConfig(fromLookup(map[string]string{"DIXIE_METRICS_LISTEN": value}))
+		if err != nil || c.metricsListen != want {
+			t.Errorf("%q: %q, %v, want %q", value, c.metricsListen, err, want)
+		}
+	}
+	for _, value := range []string{"0", "65536", "-1", "host:9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "::1:9464"} {
+		if _, err := readConfig(fromLookup(map[string]string{"DIXIE_METRICS_LISTEN": value})); err == nil {
+			t.Errorf("%q is accepted", value)
+		}
+	}
+}
