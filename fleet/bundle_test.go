@@ -69,15 +69,17 @@ type bundle struct {
 	t      *testing.T
 	store  fleet.Store
 	events *events
+	// counted are those that Count was told.
+	counted *events
 }
 
 // inBubble runs a test with a started service, whose runner is the function, and closes it.
 func inBubble(t *testing.T, run fleet.RunnerFunc, test func(*testing.T, *bundle), change ...func(*fleet.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bundle{t: t, events: &events{}}
+		b := &bundle{t: t, events: &events{}, counted: &events{}}
 		cfg := fleet.Config{
-			Store: memory.New(memory.Config{}), Runner: run, Policy: limitPolicy{}, OnEvent: b.events.add,
+			Store: memory.New(memory.Config{}), Runner: run, Policy: limitPolicy{}, OnEvent: b.events.add, Count: b.counted.add,
 			RetryDelay: func(retries int) time.Duration { return fleet.RetryDelay(retries, 0) },
 		}
 		for _, c := range change {

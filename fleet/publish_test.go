@@ -141,12 +141,14 @@ func TestEventsAreToldByOneSide(t *testing.T) {
 	inBubble(t, run, func(t *testing.T, b *bundle) {
 		everyEvent(t, b)
 		check(t, "the host", want, b.events.all)
+		check(t, "who counts", want, b.counted.all)
 	})
 	store := &publishing{}
 	inBubble(t, run, func(t *testing.T, b *bundle) {
 		everyEvent(t, b)
 		check(t, "the store", append(append([]fleet.Event{}, want[:denial]...), want[denial+1:]...), store.kept.all)
 		check(t, "the host", want[denial:denial+1], b.events.all)
+		check(t, "who counts", want, b.counted.all)
 	}, func(c *fleet.Config) {
 		store.Store = memory.New(memory.Config{})
 		c.Store = store

@@ -1,0 +1,81 @@
+package database_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"dixie/database"
+)
+
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	pool, err := database.Open(context.WithoutCancel(t.Context()), database.Config{URL: server.Database(t), Size: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	reader := sdkmetric.NewManualReader()
+	registration, err := database.Observe(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("dixie"), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		conn, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Release()
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := pool.Acquire(gone); err == nil {
+		t.Error("a fourth connection")
+	}
+	got := values(t, reader)
+	delete(got, "dixie.pool.waits db.client.connection.pool.name=postgresql") // How many had to be opened is chance.
+	want := map[string]int64{
+		"db.client.connection.count db.client.connection.pool.name=postgresql,db.client.connection.state=used": 3,
+		"db.client.connection.count db.client.connection.pool.name=postgresql,db.client.connection.state=idle": 0,
+		"db.client.connection.max db.client.connection.pool.name=postgresql":                                   3,
+		"db.client.connection.timeouts db.client.connection.pool.name=postgresql":                              1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := registration.Unregister(); err != nil {
+		t.Fatal(err)
+	}
+	if got := values(t, reader); len(got) != 0 {
+		t.Errorf("still observed: %v", got)
+	}
+}
+
+// values collects what is observed, by name and attributes.
+func values(tb testing.TB, reader *sdkmetric.ManualReader) map[string]int64 {
+	tb.Helper()
+	var collected metricdata.ResourceMetrics
+	if err := reader.Collect(tb.Context(), &collected); err != nil {
+		tb.Fatal(err)
+	}
+	found := map[string]int64{}
+	for _, scope := range collected.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			var points []metricdata.DataPoint[int64]
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				points = data.DataPoints
+			case metricdata.Gauge[int64]:
+				points = data.DataPoints
+			}
+			for _, p := range points {
+				found[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
+			}
+		}
+	}
+	return found
+}
