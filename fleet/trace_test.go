@@ -399,6 +399,25 @@ func TestTraceWithoutTracer(t *testing.T) {
 	})
 }
 
+// TestDenialsAreToldOfInTheirTrace is T4.6: there is no task to remember the trace, only the event.
+func TestDenialsAreToldOfInTheirTrace(t *testing.T) {
+	t.Parallel()
+	r := newTracing()
+	inBubble(t, hang, func(t *testing.T, b *bundle) {
+		ctx, outer := spansanitizer.StartSpan(t.Context(), r.tracer, spansanitizer.Request)
+		defer outer.End()
+		if _, err := b.Spawn(ctx, request()); err == nil {
+			t.Fatal("the spawn is admitted")
+		}
+		if kinds := b.events.types(); len(kinds) != 1 || kinds[0] != fleet.SpawnDenied {
+			t.Fatalf("events %v", kinds)
+		}
+		if got, id := b.events.all[0].TraceParent, outer.SpanContext().TraceID().String(); !strings.HasPrefix(got, "00-"+id) {
+			t.Errorf("the event has the trace %q, want %s", got, id)
+		}
+	}, r.on, func(cfg *fleet.Config) { cfg.Policy = deny("budget_exceeded") })
+}
+
 // TestTraceThatIsNotValid is T4.1: what a store returns that is no trace is none, and the attempt is no part of
 // that in which the service was started either.
 func TestTraceThatIsNotValid(t *testing.T) {
