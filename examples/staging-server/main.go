@@ -107,7 +107,7 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	metrics, err := measure(context.Background(), c, b, logger)
+	metrics, err := measure(context.Background(), c, b, logger, tel.Observe)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

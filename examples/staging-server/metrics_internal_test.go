@@ -70,7 +70,11 @@ func scrapeEverything(t *testing.T) exposition {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	opts, err := options(c, &backing{}, logger)
+	spans, err := telemetry.Start(t.Context(), telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts, err := options(c, &backing{}, spans, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,10 +87,6 @@ func scrapeEverything(t *testing.T) exposition {
 		t.Fatal(err)
 	}
 	if b.signals, err = signals.Connect(signals.Config{URL: "nats://127.0.0.1:1"}); err != nil {
-		t.Fatal(err)
-	}
-	spans, err := telemetry.Start(t.Context(), telemetry.Config{})
-	if err != nil {
 		t.Fatal(err)
 	}
 	m, err := measure(t.Context(), c, b, logger, spans.Observe)
