@@ -218,6 +218,11 @@ func TestSocketSpan(t *testing.T) {
 	if span.Attributes["status_code"] != int64(101) || span.Attributes["url"] != "/ws/chat/{sessionId}" || span.Status != "UNSET" {
 		t.Errorf("%v %s", span.Attributes, span.Status)
 	}
+	auth := s.await(clientTrace, "dixie.auth", 1)[0]
+	delete(auth.Attributes, "wallet_hash") // Of a wallet that was made for the test.
+	if diff := cmp.Diff(map[string]any{"auth_type": "ticket", "tier": "architect"}, auth.Attributes); diff != "" || auth.ParentID != span.SpanID {
+		t.Errorf("the ticket: parent %s, %s", auth.ParentID, diff)
+	}
 	if got := response.Header.Get("Traceparent"); got != "00-"+clientTrace+"-"+span.SpanID+"-01" {
 		t.Errorf("traceparent %s", got)
 	}

@@ -37,7 +37,7 @@ func isRoute(s string) bool {
 // isAuthType knows the kinds of credential, and the words for a token that was refused.
 func isAuthType(s string) bool {
 	switch s {
-	case "jwt", "api_key", "admin", "none", Other,
+	case "jwt", "api_key", "admin", "ticket", "none", Other,
 		"expired", "invalid_claims", "invalid_signature", "malformed":
 		return true
 	default:

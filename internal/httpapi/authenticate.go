@@ -40,11 +40,14 @@ func (a *API) identify(r *http.Request, x *exchange) {
 	}
 }
 
+// unknownTier stands for a tier that nobody has asked for yet.
+const unknownTier = "unknown"
+
 // knownTier is the tier that is known without asking for the stake. What it finds is not looked up again.
 func (a *API) knownTier(ctx context.Context, x *exchange) string {
 	tier, ok := a.cfg.Tiers.Cached(ctx, x.identity.Wallet)
 	if !ok {
-		return "unknown"
+		return unknownTier
 	}
 	x.tier, x.tierKnown = tier, true
 	return tier.Tier.String()

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"go.opentelemetry.io/otel/attribute"
 
 	"dixie/finn"
 	"dixie/internal/auth"
 	"dixie/internal/chat"
+	"dixie/spansanitizer"
 )
 
 const (
@@ -47,11 +49,11 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 		h.Set("Upgrade", "websocket")
 		return &apiError{Status: http.StatusUpgradeRequired, Code: "upgrade_required", Message: "This path speaks WebSocket only"}
 	}
-	address, ok, err := a.cfg.Tickets.Redeem(r.Context(), ticket)
+	address, ok, err := a.redeem(r, ticket)
 	if err != nil {
 		return err // The ticket may be good.
 	}
-	if !ok || !a.cfg.Allowlist.AllowsWallet(address) {
+	if !ok {
 		return a.refuseSocket(w, http.StatusUnauthorized, "invalid_ticket")
 	}
 	id := r.PathValue("sessionId")
@@ -86,6 +88,30 @@ func (a *API) getSocket(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	a.relay(ctx, conn, events)
 	return nil
+}
+
+// redeem is authentication by a ticket, inside its span. ok says that the ticket is good, and its wallet on the list.
+func (a *API) redeem(r *http.Request, ticket string) (address string, ok bool, err error) {
+	ctx, span := spansanitizer.StartSpan(r.Context(), a.cfg.Tracer, spansanitizer.Auth)
+	defer span.End()
+	address, ok, err = a.cfg.Tickets.Redeem(ctx, ticket)
+	ok = ok && a.cfg.Allowlist.AllowsWallet(address)
+	if span == nil {
+		return address, ok, err
+	}
+	tier := unknownTier
+	if cached, known := a.cfg.Tiers.Cached(ctx, address); known {
+		tier = cached.Tier.String()
+	}
+	span.SetAttributes(attribute.String(spansanitizer.AuthType, "ticket"),
+		attribute.String(spansanitizer.Wallet, address), attribute.String(spansanitizer.Tier, tier))
+	switch {
+	case err != nil:
+		span.Fail(err)
+	case !ok:
+		span.Fail(refusal("ticket"))
+	}
+	return address, ok, err
 }
 
 // isUpgrade says whether the request opens a WebSocket (RFC 6455, section 4.2.1).
