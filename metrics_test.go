@@ -248,7 +248,8 @@ func TestHostileClientsMakeNoSeries(t *testing.T) {
 			}
 		}
 		send(http.MethodPost, "/api/fleet/spawn", fmt.Sprintf(`{"description":"x","taskType":%q,"repository":"a/b"}`, secret))
-		send(http.MethodPost, "/api/fleet/spawn", fmt.Sprintf(`{"description":"x","taskType":"feature","repository":"a/b","model":%q,"agentType":%q}`, secret, secret))
+		send(http.MethodPost, "/api/fleet/spawn",
+			fmt.Sprintf(`{"description":"x","taskType":"feature","repository":"a/b","model":%q,"agentType":%q}`, secret, secret))
 		send(http.MethodPost, "/api/fleet/spawn", spawnBody(secret))
 		send(http.MethodPost, "/api/chat", fmt.Sprintf(`{"prompt":%q}`, secret), "X-Request-Id", secret)
 		send(http.MethodPost, "/api/auth/siwe", fmt.Sprintf(`{"message":%q,"signature":%q}`, secret, secret))

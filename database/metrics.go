@@ -10,7 +10,6 @@ import (
 // Observe measures the use of a pool, under the name "postgresql", at each collection of the meter. It is safe for
 // concurrent use, also when the pool is closed. The registration ends it.
 func Observe(meter metric.Meter, pool *pgxpool.Pool) (metric.Registration, error) {
-	//nolint:wrapcheck // It says what could not be made.
 	return instruments.ObservePool(meter, "postgresql", func() instruments.Pool {
 		s := pool.Stat()
 		return instruments.Pool{

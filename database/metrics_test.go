@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -24,12 +25,18 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		conn, err := pool.Acquire(t.Context())
-		if err != nil {
+	held := make([]*pgxpool.Conn, 3)
+	defer func() {
+		for _, conn := range held {
+			if conn != nil {
+				conn.Release()
+			}
+		}
+	}()
+	for i := range held {
+		if held[i], err = pool.Acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Release()
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()

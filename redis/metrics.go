@@ -13,7 +13,6 @@ import (
 // safe for concurrent use, also when the client is closed. The registration ends it.
 func Observe(meter metric.Meter, client *goredis.Client) (metric.Registration, error) {
 	largest := int64(client.Options().PoolSize)
-	//nolint:wrapcheck // It says what could not be made.
 	return instruments.ObservePool(meter, "redis", func() instruments.Pool {
 		s := client.PoolStats()
 		return instruments.Pool{

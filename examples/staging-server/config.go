@@ -85,7 +85,9 @@ type variable struct {
 }
 
 // variables are all that the server reads, in the order in which they are documented.
-func variables() []variable { //nolint:funlen // It is a table.
+func variables() []variable { return append(servingVariables(), observingVariables()...) }
+
+func servingVariables() []variable {
 	return []variable{
 		{
 			"DIXIE_ENV", "development|test|staging|production", "development",
@@ -132,10 +134,6 @@ func variables() []variable { //nolint:funlen // It is a table.
 			"The NATS servers, with JetStream, that signals go to.",
 		},
 		{
-			"OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "none: no tracing",
-			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
-		},
-		{
 			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
 			"How long tasks that have ended are kept, with their logs. 0 keeps them for ever.",
 		},
@@ -178,6 +176,15 @@ func variables() []variable { //nolint:funlen // It is a table.
 		{
 			"DIXIE_AUTONOMOUS_BUDGET", "integer micro-USD, at most 100000000", "100000",
 			"What the tasks of a wallet may cost in a UTC day. 0 admits none.",
+		},
+	}
+}
+
+func observingVariables() []variable {
+	return []variable{
+		{
+			"OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "none: no tracing",
+			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
 		},
 		{
 			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port, with the admin key",

@@ -35,12 +35,12 @@ type measuring struct {
 	adminKey string
 	// own serves on an address of its own; nil without one.
 	own   *http.Server
-	ended chan error
+	ended chan struct{}
 }
 
 // measure begins to collect, from what backs the process and from others, and listens where the configuration says.
 func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, others ...observable) (*measuring, error) {
-	m := &measuring{adminKey: c.adminKey, ended: make(chan error, 1)}
+	m := &measuring{adminKey: c.adminKey, ended: make(chan struct{})}
 	var err error
 	if m.Metrics, err = telemetry.NewMetrics(telemetry.MetricsConfig{
 		ServiceVersion: dixie.Version, Environment: string(c.environment),
@@ -67,13 +67,12 @@ func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, oth
 		IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	go func() {
-		err := m.own.Serve(listener)
-		if !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("metrics are not served any more", "error", err.Error())
+		defer close(m.ended)
+		if err := m.own.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.ErrorContext(ctx, "metrics are not served any more", "error", err.Error())
 		}
-		m.ended <- err
 	}()
-	logger.Info("metrics", "address", listener.Addr().String(), "path", metricsPath)
+	logger.InfoContext(ctx, "metrics", "address", listener.Addr().String(), "path", metricsPath)
 	return m, nil
 }
 

@@ -226,15 +226,21 @@ func TestMetricsAlertsAndDashboard(t *testing.T) {
 	}
 
 	var board struct {
-		UID        string
-		Templating struct{ List []struct{ Name, Type string } }
-		Panels     []struct {
-			Title, Type string
-			Targets     []struct {
-				Expr       string
-				Datasource struct{ UID string }
-			}
-		}
+		UID        string `json:"uid"`
+		Templating struct {
+			List []struct {
+				Type string `json:"type"`
+			} `json:"list"`
+		} `json:"templating"`
+		Panels []struct {
+			Title   string `json:"title"`
+			Targets []struct {
+				Expr       string `json:"expr"`
+				Datasource struct {
+					UID string `json:"uid"`
+				} `json:"datasource"`
+			} `json:"targets"`
+		} `json:"panels"`
 	}
 	if err := json.Unmarshal(read("deploy/grafana/dixie.json"), &board); err != nil {
 		t.Fatal(err)

@@ -16,11 +16,12 @@ func (a *API) measure(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := exchangeFrom(r.Context())
+		ctx := r.Context()
+		x := exchangeFrom(ctx)
 		template := strings.TrimSuffix(a.routeOf(x, r), "{$}")
-		measured := a.cfg.Metrics.Begin(r.Context(), template, r.Method)
+		measured := a.cfg.Metrics.Begin(ctx, template, r.Method)
 		aborted := true
-		defer func() { measured.End(r.Context(), statusOf(w, aborted), time.Since(x.start)) }()
+		defer func() { measured.End(ctx, statusOf(w, aborted), time.Since(x.start)) }()
 		next.ServeHTTP(w, r)
 		aborted = false
 	})

@@ -26,13 +26,13 @@ func failures() []string {
 }
 
 func (b *builder) fleet(i *Instruments) {
-	admissions := []pair{{"admit", "none"}, {"deny", other}}
+	admissions := []pair{{"admit", none}, {"deny", other}}
 	for _, reason := range denials() {
 		admissions = append(admissions, pair{"deny", reason})
 	}
 	i.admissions = b.tally("dixie.governance.admissions", "{decision}", "Tasks that were asked for, by decision and reason.",
 		keys{"decision", "reason"}, admissions...)
-	outcomes := []pair{{TaskCompleted, "none"}, {TaskCancelled, "none"}, {TaskFailed, other}, {TaskRetrying, other}}
+	outcomes := []pair{{TaskCompleted, none}, {TaskCancelled, none}, {TaskFailed, other}, {TaskRetrying, other}}
 	for _, reason := range failures() {
 		outcomes = append(outcomes, pair{TaskFailed, reason}, pair{TaskRetrying, reason})
 	}
@@ -43,7 +43,7 @@ func (b *builder) fleet(i *Instruments) {
 // Admitted counts a task that was admitted.
 func (i *Instruments) Admitted(ctx context.Context) {
 	if i != nil {
-		i.admissions.add(ctx, 1, pair{"admit", "none"})
+		i.admissions.add(ctx, 1, pair{"admit", none})
 	}
 }
 
@@ -57,6 +57,6 @@ func (i *Instruments) Denied(ctx context.Context, reason string) {
 // TaskEnded counts a task that ended, or an attempt that another one follows. reason is empty unless it failed.
 func (i *Instruments) TaskEnded(ctx context.Context, outcome, reason string) {
 	if i != nil {
-		i.outcomes.add(ctx, 1, pair{outcome, reason}, pair{outcome, other}, pair{outcome, "none"})
+		i.outcomes.add(ctx, 1, pair{outcome, reason}, pair{outcome, other}, pair{outcome, none})
 	}
 }

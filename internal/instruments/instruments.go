@@ -19,6 +19,9 @@ const Scope = "dixie"
 // other stands for every word that is not known.
 const other = "other"
 
+// none stands for the reason where there is none.
+const none = "none"
+
 // DurationBounds are the upper bounds, in seconds, of the buckets of every duration: 1 ms to 120 s.
 func DurationBounds() []float64 {
 	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120}
