@@ -16,6 +16,7 @@ import (
 
 	"dixie"
 	"dixie/database"
+	"dixie/spansanitizer"
 )
 
 // config is what the environment asks for.
@@ -42,6 +43,7 @@ type config struct {
 	sharedLimits   bool
 	natsURL        string
 	otlpEndpoint   string
+	tracePolicy    *spansanitizer.Policy
 	metricsListen  string
 	level          slog.Level
 	warnings       []string
@@ -187,6 +189,10 @@ func observingVariables() []variable {
 			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
 		},
 		{
+			"DIXIE_TRACE_HASH_KEY", "text, at least 16 bytes", "none: plain SHA-256",
+			"Hashes of wallets in spans become HMACs under this key, so that nobody can look them up by hashing every address. The same on every replica.",
+		},
+		{
 			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port, with the admin key",
 			"An address of its own for Prometheus, which asks for no key: let nobody else reach it.",
 		},
@@ -322,6 +328,15 @@ func (r *reader) servers(name string) string {
 	return value
 }
 
+// tracePolicy says what spans may carry, and how they hash.
+func (r *reader) tracePolicy() *spansanitizer.Policy {
+	policy, err := spansanitizer.New(spansanitizer.Config{HashKey: []byte(r.text("DIXIE_TRACE_HASH_KEY"))})
+	if err != nil {
+		r.problemf("DIXIE_TRACE_HASH_KEY: %w", err)
+	}
+	return policy
+}
+
 func (r *reader) poolSize() int {
 	n := r.integer("DATABASE_POOL_SIZE", database.DefaultSize, database.MaxSize)
 	if n < minPoolSize {
@@ -398,6 +413,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.sharedLimits = r.sharedLimits(c.redisURL)
 	c.natsURL = r.servers("NATS_URL")
 	c.otlpEndpoint = r.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+	c.tracePolicy = r.tracePolicy()
 	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
 	c.metricsListen = r.listen("DIXIE_METRICS_LISTEN")

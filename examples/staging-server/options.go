@@ -33,7 +33,7 @@ func options(c config, b *backing, tel *telemetry.Telemetry, logger *slog.Logger
 	opts := []dixie.Option{
 		dixie.WithEnvironment(c.environment),
 		dixie.WithLogger(logger),
-		dixie.WithTracing(dixie.TracingConfig{Provider: tel.TracerProvider()}),
+		dixie.WithTracing(dixie.TracingConfig{Provider: tel.TracerProvider(), Policy: c.tracePolicy}),
 		dixie.WithFinn(finn.Config{URL: c.finnURL, WebSocketURL: c.finnSocketURL, Token: c.finnToken}),
 	}
 	var publish func(context.Context, fleet.Event) error

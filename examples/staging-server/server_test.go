@@ -239,8 +239,9 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 			[]string{"DIXIE_HOST=nohost.invalid", "DIXIE_ALLOWLIST_POLL=true"},
 			[]string{`DIXIE_HOST is "nohost.invalid"`, `DIXIE_ALLOWLIST_POLL is "true"`},
 		},
-		"short secret": {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
-		"URL":          {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
+		"short hash key": {[]string{"DIXIE_TRACE_HASH_KEY=short"}, []string{"DIXIE_TRACE_HASH_KEY"}},
+		"short secret":   {[]string{"DIXIE_JWT_PRIVATE_KEY=short"}, []string{"5 bytes"}},
+		"URL":            {[]string{"FINN_URL=finn"}, []string{"FINN_URL must be a URL"}},
 		"servers": {
 			[]string{"DATABASE_URL=mysql://u:hunter2@h/d", "REDIS_URL=http://u:hunter2@h", "NATS_URL=nats://u:hunter2@h:4222/x"},
 			[]string{"DATABASE_URL must be a URL", "REDIS_URL must be a URL", "NATS_URL must be nats://"},

@@ -14,7 +14,8 @@ import (
 // may be away.
 func startTelemetry(ctx context.Context, c config, logger *slog.Logger) (*telemetry.Telemetry, error) {
 	tel, err := telemetry.Start(ctx, telemetry.Config{
-		Endpoint: c.otlpEndpoint, ServiceVersion: dixie.Version, Environment: string(c.environment), Logger: logger,
+		Endpoint: c.otlpEndpoint, ServiceVersion: dixie.Version, Environment: string(c.environment),
+		Policy: c.tracePolicy, Logger: logger,
 	})
 	if errors.Is(err, telemetry.ErrConfig) {
 		return nil, fmt.Errorf("the OTEL_ variables are not usable: %w", err)
