@@ -36,6 +36,9 @@ type Pool struct {
 	migrated    sync.Once
 	template    string
 	templateErr error
+
+	mu      sync.Mutex
+	lasting []string // GUARDED_BY(mu)
 }
 
 // Main returns a Runner that runs m and then stops the server that its tests started, if any.
@@ -44,11 +47,17 @@ func Main(m Runner) *Pool { return &Pool{tests: m} }
 // Run implements [Runner].
 func (p *Pool) Run() int {
 	code := p.tests.Run()
-	switch {
-	case p.server != nil:
+	if p.server != nil {
 		p.server.Remove()
-	case p.template != "":
+		return code
+	}
+	if p.template != "" {
 		_ = execute(context.Background(), p.url, "DROP DATABASE "+p.template+" WITH (FORCE)")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range p.lasting {
+		_ = execute(context.Background(), p.url, "DROP DATABASE "+name+" WITH (FORCE)")
 	}
 	return code
 }
@@ -57,6 +66,20 @@ func (p *Pool) Run() int {
 func (p *Pool) Database(tb testing.TB) string {
 	tb.Helper()
 	return createDatabase(tb, p.serverURL(tb), "")
+}
+
+// Lasting makes an empty database that is there until [Pool.Run] ends, and returns its URL: for what the tests
+// of a package share.
+func (p *Pool) Lasting(tb testing.TB) string {
+	tb.Helper()
+	server, name := p.serverURL(tb), randomName()
+	if err := execute(tb.Context(), server, "CREATE DATABASE "+name); err != nil {
+		tb.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lasting = append(p.lasting, name)
+	return within(server, name)
 }
 
 // Migrated is [Pool.Database] with the schema of package migrate, copied from a template.

@@ -34,6 +34,9 @@ type Pool struct {
 	url    string
 	server *Server
 	err    error
+
+	mu      sync.Mutex
+	lasting []reservation // GUARDED_BY(mu)
 }
 
 // Main returns a Runner that runs m and then stops the server that its tests started, if any.
@@ -44,6 +47,12 @@ func (p *Pool) Run() int {
 	code := p.tests.Run()
 	if p.server != nil {
 		p.server.Remove()
+		return code
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.lasting {
+		_ = r.end(context.Background())
 	}
 	return code
 }
@@ -60,6 +69,28 @@ func (p *Pool) Client(tb testing.TB) *goredis.Client {
 // used, nor emptied.
 func (p *Pool) Database(tb testing.TB) string {
 	tb.Helper()
+	reservation := p.reserve(tb)
+	tb.Cleanup(func() {
+		if err := reservation.end(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Error(err)
+		}
+	})
+	return within(p.url, reservation.database)
+}
+
+// Lasting reserves an empty database until [Pool.Run] ends, and returns its URL: for what the tests of a
+// package share.
+func (p *Pool) Lasting(tb testing.TB) string {
+	tb.Helper()
+	reservation := p.reserve(tb)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lasting = append(p.lasting, reservation)
+	return within(p.url, reservation.database)
+}
+
+func (p *Pool) reserve(tb testing.TB) reservation {
+	tb.Helper()
 	p.once.Do(func() {
 		if p.url = os.Getenv("DIXIE_TEST_REDIS_URL"); p.url != "" {
 			return
@@ -75,12 +106,7 @@ func (p *Pool) Database(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := reservation.end(context.WithoutCancel(tb.Context())); err != nil {
-			tb.Error(err)
-		}
-	})
-	return within(p.url, reservation.database)
+	return reservation
 }
 
 // Connect opens a client of [redis.Open] to the URL and closes it when the test ends.
