@@ -1,0 +1,23 @@
+// Package e2e tries a running dixie from the outside: its tests are the scenarios that a staging
+// environment must pass, and its helpers wait for a service, speak to it and sign wallets in.
+//
+//	make e2e                                 # starts a stack of processes, tries it and takes it away
+//	DIXIE_E2E_URL=... DIXIE_E2E_ADMIN_KEY=... DIXIE_E2E_RESTART='...' make e2e
+//
+// The scenarios need a base URL and the admin key, and nothing inside of the service:
+//
+//	DIXIE_E2E_URL        where dixie is, such as http://localhost:3001; empty: the tests start a stack
+//	DIXIE_E2E_ADMIN_KEY  puts the wallets of a run on the allowlist, and takes them off again
+//	DIXIE_E2E_RESTART    a shell command that restarts dixie, such as
+//	                     docker compose -f deploy/docker-compose.staging.yml restart dixie-bff
+//	DIXIE_E2E_ORIGIN     the site that people sign in from, when it is not the URL
+//	DIXIE_E2E_LOGS       a shell command that prints the end of dixie's log, for when something fails
+//	DIXIE_E2E_TEMPO_URL  where Tempo answers queries, for the scenario about traces
+//
+// Without DIXIE_E2E_URL a test run starts PostgreSQL, Redis, NATS, a local Finn and dixie once, as
+// processes on loopback ports, and leaves neither process nor folder behind. Where PostgreSQL or Redis are not
+// installed the scenarios are skipped with the reason, or fail when DIXIE_TEST_REQUIRE lists them.
+//
+// Every run uses wallets, agents and words of its own, so that runs may follow one another on one
+// service. A 429 is waited out as its Retry-After says. One suite at a time: it restarts the service.
+package e2e

@@ -1,0 +1,182 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"dixie/e2e"
+	"dixie/internal/pgtest"
+	"dixie/internal/redistest"
+)
+
+//nolint:gochecknoglobals // What the scenarios share.
+var (
+	shared   = &suite{}
+	postgres *pgtest.Pool
+	redis    *redistest.Pool
+)
+
+func TestMain(m *testing.M) {
+	shared.tests = m
+	postgres = pgtest.Main(shared) // The processes end first, then what they use.
+	redis = redistest.Main(postgres)
+	goleak.VerifyTestMain(redis)
+}
+
+// suite is one service for all scenarios and all of their repetitions: the one that is named, or processes
+// of its own.
+type suite struct {
+	tests interface{ Run() int }
+
+	mu       sync.Mutex
+	service  *e2e.Service // GUARDED_BY(mu)
+	err      error        // GUARDED_BY(mu)
+	stack    *stack       // GUARDED_BY(mu)
+	binaries string       // GUARDED_BY(mu)
+
+	untilHealthy time.Duration // Written once, before a scenario begins.
+}
+
+// binariesVariable tells a suite that another one starts where the programs are.
+const binariesVariable = "DIXIE_E2E_BINARIES"
+
+// Run runs the tests and takes away what they started, also when they are interrupted.
+func (s *suite) Run() int {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(interrupted)
+	done := make(chan int, 1)
+	go func() { done <- s.tests.Run() }()
+	code := 1
+	select {
+	case code = <-done:
+	case got := <-interrupted:
+		fmt.Fprintln(os.Stderr, "e2e: taking the stack away:", got)
+	}
+	if err := s.end(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	return code
+}
+
+func (s *suite) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var problems []error
+	if s.stack != nil {
+		problems = append(problems, s.stack.end())
+	}
+	if s.binaries != "" && os.Getenv(binariesVariable) == "" {
+		problems = append(problems, os.RemoveAll(s.binaries))
+	}
+	s.err = errors.New("the suite has ended")
+	s.service = nil
+	return errors.Join(problems...)
+}
+
+// service is the service of all scenarios, healthy.
+func service(t *testing.T) *e2e.Service {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.service == nil && shared.err == nil {
+		shared.service, shared.err = shared.find(t)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.service
+}
+
+// find looks for the service that is named, or starts one, and waits until it is healthy.
+func (s *suite) find(t *testing.T) (*e2e.Service, error) {
+	t.Helper()
+	found, err := e2e.FromEnvironment(os.Getenv)
+	if err != nil {
+		return nil, fmt.Errorf("the DIXIE_E2E_ variables are not usable: %w", err)
+	}
+	var started time.Time
+	if found == nil {
+		configuration := stackConfig{postgres: postgres.Lasting(t), redis: redis.Lasting(t)}
+		if configuration.binaries, err = s.build(t.Context()); err != nil {
+			return nil, err
+		}
+		started = time.Now()
+		if s.stack, err = startStack(configuration); err != nil {
+			return nil, err
+		}
+		found = s.stack.service
+	} else {
+		started = time.Now()
+	}
+	if _, _, err := found.WaitHealthy(t.Context(), "", e2e.StartLimit); err != nil {
+		return nil, err
+	}
+	s.untilHealthy = time.Since(started)
+	return found, nil
+}
+
+// programs compiles what the stack runs, once.
+func programs(t *testing.T) string {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	folder, err := shared.build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// build is called with mu held.
+func (s *suite) build(ctx context.Context) (string, error) {
+	if s.binaries == "" {
+		s.binaries = os.Getenv(binariesVariable)
+	}
+	if s.binaries != "" {
+		return s.binaries, nil
+	}
+	sources := []string{"dixie/examples/staging-server", "dixie/examples/local-finn"}
+	if err := noticeChanges(ctx, sources); err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp("", "dixie-e2e-programs-")
+	if err != nil {
+		return "", fmt.Errorf("folder for the programs: %w", err)
+	}
+	s.binaries = folder
+	out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-o", folder + string(filepath.Separator)}, sources...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	return folder, nil
+}
+
+// noticeChanges looks into the folders that the programs are made of: go test runs a test again, instead of
+// telling an old result, when what the test itself has looked at is another.
+func noticeChanges(ctx context.Context, sources []string) error {
+	list := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-f", `{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}`}, sources...)...)
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("list the packages of the programs: %w", err)
+	}
+	for folder := range strings.FieldsSeq(string(out)) {
+		if _, err := os.ReadDir(folder); err != nil {
+			return fmt.Errorf("look into the sources: %w", err)
+		}
+	}
+	return nil
+}

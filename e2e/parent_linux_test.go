@@ -1,0 +1,6 @@
+package e2e_test
+
+import "syscall"
+
+// endWithParent ends a process when the tests are killed.
+func endWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
