@@ -47,6 +47,9 @@ type config struct {
 	metricsListen  string
 	level          slog.Level
 	warnings       []string
+
+	// reserved are the numbers of modules to come, by variable.
+	reserved map[string]int
 }
 
 // relaxed says whether what is missing is filled in.
@@ -87,13 +90,19 @@ type variable struct {
 }
 
 // variables are all that the server reads, in the order in which they are documented.
-func variables() []variable { return append(servingVariables(), observingVariables()...) }
+func variables() []variable {
+	return slices.Concat(servingVariables(), observingVariables(), reservedVariables(), fileVariables())
+}
 
-func servingVariables() []variable {
+func servingVariables() []variable { //nolint:funlen // A table.
 	return []variable{
 		{
 			"DIXIE_ENV", "development|test|staging|production", "development",
 			"Where the server runs. Unset: development, on loopback only. NODE_ENV is read when it is absent.",
+		},
+		{
+			"NODE_ENV", "development|test|staging|production", "development",
+			"The older name of DIXIE_ENV, which wins over it.",
 		},
 		{
 			"DIXIE_HOST", "address", "127.0.0.1 in development and test, else all",
@@ -124,6 +133,10 @@ func servingVariables() []variable {
 			"The PostgreSQL database, whose schema is brought up to date at the start. Required in staging and production.",
 		},
 		{
+			"DATABASE_PASSWORD", "text", "none: that in DATABASE_URL",
+			"The password of the user of DATABASE_URL, as it is, with nothing percent-encoded. DATABASE_URL holds none then.",
+		},
+		{
 			"DATABASE_POOL_SIZE", "integer from 4, at most 100", "10",
 			"Connections to the database; two more listen, for work and for changes of the allowlist, and up to three migrate at the start.",
 		},
@@ -134,6 +147,10 @@ func servingVariables() []variable {
 		{
 			"NATS_URL", "list of URLs", "none: no signals",
 			"The NATS servers, with JetStream, that signals go to.",
+		},
+		{
+			"OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "none: no tracing",
+			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
 		},
 		{
 			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
@@ -288,9 +305,9 @@ func (r *reader) database() string {
 		authority = authority[:end]
 	}
 	if strings.Count(authority, "@") > 1 {
-		r.problemf("DATABASE_URL has more than one @: percent-encode the password (@ is %%40)")
+		r.problemf("DATABASE_URL has more than one @: percent-encode the password (@ is %%40), or put it into DATABASE_PASSWORD as it is")
 	}
-	return value
+	return r.withPassword(value)
 }
 
 // sharedLimits says whether replicas count requests together.
@@ -362,7 +379,7 @@ func list(text string) []string {
 
 // readConfig reads the environment and reports every problem at once.
 func readConfig(lookup func(string) (string, bool)) (config, error) {
-	r := &reader{lookup: lookup}
+	r := newReader(lookup)
 	c := config{environment: dixie.Development, port: r.integer("DIXIE_PORT", defaultPort, highestPort)}
 	name := "DIXIE_ENV"
 	word := r.text(name)
@@ -386,7 +403,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.finnURL = r.url("FINN_URL", "http", "https")
 	c.finnSocketURL = r.url("FINN_WS_URL", "ws", "wss")
 	c.finnToken = r.text("FINN_AUTH_TOKEN")
-	c.secret, _ = lookup("DIXIE_JWT_PRIVATE_KEY")
+	c.secret, _ = r.lookup("DIXIE_JWT_PRIVATE_KEY")
 	c.adminKey = r.text("DIXIE_ADMIN_KEY")
 	c.origins = list(r.text("DIXIE_CORS_ORIGINS"))
 	for _, origin := range c.origins {
@@ -429,6 +446,7 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 		c.adminKey = rand.Text()
 		r.warnings = append(r.warnings, "DIXIE_ADMIN_KEY is not set; a random one is printed at the start")
 	}
+	c.reserved = r.reserved()
 	r.strict(&c)
 	c.warnings = r.warnings
 	return c, errors.Join(r.problems...)

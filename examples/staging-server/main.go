@@ -4,7 +4,8 @@
 //	staging-server migrate up|down N|status   bring the database of DATABASE_URL to this version, or back
 //	staging-server reputation verify|rebuild  hold what is stored to the log of events, or compute it anew
 //	staging-server healthcheck                exit 0 when the server on this machine is ready, for images without a shell
-//	staging-server config                     list the environment variables
+//	staging-server config                     list the environment variables, and what they amount to without secrets
+//	staging-server version                    the version of dixie, and of the build
 package main
 
 import (
@@ -21,7 +22,6 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"dixie"
@@ -42,8 +42,12 @@ const usage = `usage: staging-server [command]
   migrate up|down N|status  bring the database of DATABASE_URL to this version, or back
   reputation verify|rebuild hold what is stored to the log of events, or compute it anew
   healthcheck               exit 0 when the server on this machine is ready
-  config                    list the environment variables
+  config                    list the environment variables and what they amount to; exit 1 when they are not usable
+  version                   the version of dixie, and of the build
 `
+
+// build is which build this is: the linker sets it.
+var build = "from source" //nolint:gochecknoglobals // The linker sets no constant.
 
 func main() {
 	command := "serve"
@@ -61,7 +65,9 @@ func main() {
 	case "healthcheck":
 		err = healthcheck(environment)
 	case "config":
-		err = showVariables(os.Stdout)
+		err = showConfig(environment, os.Stdout)
+	case "version":
+		_, err = fmt.Fprintln(os.Stdout, dixie.Version, build)
 	case "help", "-h", "-help", "--help":
 		_, _ = fmt.Fprint(os.Stdout, usage)
 	default:
@@ -121,7 +127,7 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 		Handler: metrics.beside(h), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
-	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version)
+	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version, "build", build)
 	greet(people, c, h.FinnURL())
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -251,18 +257,6 @@ func healthcheck(lookup func(string) (string, bool)) error {
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("healthcheck: not ready: %s", response.Status)
-	}
-	return nil
-}
-
-func showVariables(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) //nolint:mnd // Columns two blanks apart.
-	_, _ = fmt.Fprintln(w, "VARIABLE\tTYPE\tDEFAULT\tWHAT")
-	for _, v := range variables() {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.name, v.kind, v.standard, v.text)
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print variables: %w", err)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 
 // databaseURL is where the maintenance commands work.
 func databaseURL(lookup func(string) (string, bool)) (string, error) {
-	r := &reader{lookup: lookup}
+	r := newReader(lookup)
 	url := r.database()
 	if url == "" {
 		r.problemf("DATABASE_URL is not set")
