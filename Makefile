@@ -1,5 +1,9 @@
 # Short names for the commands of daily work. The gate itself is .ci/run.
-.PHONY: run test e2e race lint fmt fuzz bench vuln ci
+.PHONY: run test e2e race lint fmt fuzz bench vuln ci image staging-up staging-down
+
+version := $(shell sed -nE 's/^const Version = "(.*)"$$/\1/p' dixie.go)
+revision := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+staging := DIXIE_VERSION=$(version) DIXIE_REVISION=$(revision) docker compose -f deploy/docker-compose.staging.yml
 
 run: ## Start the server on loopback with nothing configured.
 	go run ./examples/staging-server
@@ -30,3 +34,19 @@ vuln:
 
 ci:
 	.ci/run
+
+image: ## Build dixie/dixie-bff and dixie/local-finn, tagged with the version.
+	docker build -f deploy/Dockerfile --target dixie-bff --build-arg VERSION=$(version) --build-arg REVISION=$(revision) -t dixie/dixie-bff:$(version) .
+	docker build -f deploy/Dockerfile --target local-finn --build-arg VERSION=$(version) --build-arg REVISION=$(revision) -t dixie/local-finn:$(version) .
+
+# Random secrets for a staging environment of one's own; an existing file is left alone.
+.env:
+	@umask 077 && for name in POSTGRES_PASSWORD DIXIE_JWT_PRIVATE_KEY DIXIE_ADMIN_KEY FINN_AUTH_TOKEN; do \
+		echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" || exit 1; done >$@.new && mv $@.new $@
+	@echo "made .env with random secrets; .env.example says what else can be set"
+
+staging-up: .env ## Bring the staging environment up, to healthy.
+	$(staging) up -d --wait
+
+staging-down: ## Take it away, with its data.
+	POSTGRES_PASSWORD=unused $(staging) --profile observability down -v
