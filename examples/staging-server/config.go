@@ -149,10 +149,6 @@ func servingVariables() []variable { //nolint:funlen // A table.
 			"The NATS servers, with JetStream, that signals go to.",
 		},
 		{
-			"OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "none: no tracing",
-			"The collector that spans go to, by OTLP over gRPC. OpenTelemetry's other variables count beside it; see package telemetry.",
-		},
-		{
 			"DIXIE_TASK_RETENTION_DAYS", "integer days, at most 3650", "90",
 			"How long tasks that have ended are kept, with their logs. 0 keeps them for ever.",
 		},
