@@ -15,16 +15,24 @@ import (
 	"dixie/internal/redistest"
 )
 
-//nolint:gochecknoglobals // The servers that this package's tests share.
+//nolint:gochecknoglobals // What this package's tests share.
 var (
 	postgres *pgtest.Pool
 	redis    *redistest.Pool
+	built    = programs{paths: make(map[string]func() (string, error))}
 )
 
 func TestMain(m *testing.M) {
+	var err error
+	if built.folder, err = os.MkdirTemp("", "dixie-programs-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	postgres = pgtest.Main(m)
 	redis = redistest.Main(postgres)
-	os.Exit(redis.Run())
+	code := redis.Run()
+	_ = os.RemoveAll(built.folder)
+	os.Exit(code)
 }
 
 // login signs in with a wallet of its own.

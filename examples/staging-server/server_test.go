@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,15 +24,35 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// programs are those of this module that the tests have built, each once: linking one takes seconds.
+type programs struct {
+	folder string
+	mu     sync.Mutex
+	paths  map[string]func() (string, error) // GUARDED_BY(mu)
+}
+
 // build compiles a program of this module: `go run` does not pass signals on.
 func build(t *testing.T, program string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(program))
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, program).CombinedOutput()
-	if err != nil {
-		t.Fatalf("build %s: %v\n%s", program, err, out)
+	built.mu.Lock()
+	path, ok := built.paths[program]
+	if !ok {
+		path = sync.OnceValues(func() (string, error) {
+			path := filepath.Join(built.folder, filepath.Base(program))
+			out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, program).CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("build %s: %w\n%s", program, err, out)
+			}
+			return path, err
+		})
+		built.paths[program] = path
 	}
-	return path
+	built.mu.Unlock()
+	file, err := path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func freePort(t *testing.T) string {
