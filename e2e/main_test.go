@@ -3,11 +3,13 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,7 +48,9 @@ type suite struct {
 	stack    *stack       // GUARDED_BY(mu)
 	binaries string       // GUARDED_BY(mu)
 
-	untilHealthy time.Duration // Written once, before a scenario begins.
+	// How long it took to be healthy, and from when. Written once, before a scenario begins.
+	untilHealthy time.Duration
+	since        string
 }
 
 // binariesVariable tells a suite that another one starts where the programs are.
@@ -54,6 +58,11 @@ const binariesVariable = "DIXIE_E2E_BINARIES"
 
 // Run runs the tests and takes away what they started, also when they are interrupted.
 func (s *suite) Run() int {
+	// As many clients at once as a scenario has, on few processors too; -parallel has the last word.
+	if err := flag.Set("test.parallel", strconv.Itoa(clientsAtOnce)); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(interrupted)
@@ -108,19 +117,19 @@ func (s *suite) find(t *testing.T) (*e2e.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the DIXIE_E2E_ variables are not usable: %w", err)
 	}
-	var started time.Time
+	started := time.Now()
+	s.since = "the first look"
 	if found == nil {
-		configuration := stackConfig{postgres: postgres.Lasting(t), redis: redis.Lasting(t)}
-		if configuration.binaries, err = s.build(t.Context()); err != nil {
+		binaries, err := s.build(t.Context())
+		if err != nil {
 			return nil, err
 		}
 		started = time.Now()
-		if s.stack, err = startStack(configuration); err != nil {
+		s.since = "the start of PostgreSQL, Redis, NATS, Finn and dixie"
+		if s.stack, err = startStack(stackConfig{postgres: postgres.Lasting(t), redis: redis.Lasting(t), binaries: binaries}); err != nil {
 			return nil, err
 		}
 		found = s.stack.service
-	} else {
-		started = time.Now()
 	}
 	if _, _, err := found.WaitHealthy(t.Context(), "", e2e.StartLimit); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestHealth(t *testing.T) {
 			answer.Fatalf(t, "%s: %+v, present: %v", name, dependency, ok)
 		}
 	}
-	t.Logf("healthy %s after the start (SM-2: %s)", shared.untilHealthy.Round(time.Millisecond), e2e.StartLimit)
+	t.Logf("healthy %s after %s (SM-2: %s at most)", shared.untilHealthy.Round(time.Millisecond), shared.since, e2e.StartLimit)
 }
 
 // TestSignIn is T3.2: a nonce is issued, a JWT comes back, and its wallet is the test wallet.
@@ -218,6 +219,9 @@ func awaitTask(t *testing.T, s *e2e.Service, caller e2e.Caller, path string, lim
 				return now, answer
 			}
 		}
+		if slices.Contains([]string{"completed", "merged", "abandoned", "cancelled"}, now.Status) {
+			answer.Fatalf(t, "the task has ended without having been %s", status)
+		}
 		select {
 		case <-time.After(pause):
 		case <-deadline:
@@ -334,6 +338,8 @@ func ask(t *testing.T, s *e2e.Service, caller e2e.Caller) (admission, e2e.Answer
 	return judged, answer
 }
 
+const clientsAtOnce = 5
+
 // TestManyClients has five wallets do all of it at once, restarts dixie under their feet, and has each find
 // what is its own, and nothing of another's.
 func TestManyClients(t *testing.T) {
@@ -343,7 +349,7 @@ func TestManyClients(t *testing.T) {
 		agent, session, task string
 		recorded             reputation
 	}
-	clients := make([]client, 5)
+	clients := make([]client, clientsAtOnce)
 	for i := range clients {
 		clients[i].caller, clients[i].agent = s.NewCaller(t), word()
 	}

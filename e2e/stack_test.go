@@ -30,7 +30,7 @@ type stackConfig struct {
 	collector string
 }
 
-// stack is NATS in this process, and Finn and dixie as processes, in staging and with the limits of staging.
+// stack is NATS in this process, and Finn and dixie as processes of a staging environment.
 type stack struct {
 	service *e2e.Service
 
@@ -44,8 +44,8 @@ const (
 	// exitLimit is above the drain of dixie and of Finn.
 	exitLimit  = 30 * time.Second
 	startLimit = 30 * time.Second
-	// requestsPerMinute lets some runs in a row through, and makes more of them wait.
-	requestsPerMinute = 600
+	// requestsPerMinute, and a tenth of it in nonces, lets two runs in a row through and makes more of them wait.
+	requestsPerMinute = 300
 )
 
 // startStack starts it. It is not healthy yet; end it.
