@@ -12,6 +12,7 @@
 //	                     docker compose -f deploy/docker-compose.staging.yml restart dixie-bff
 //	DIXIE_E2E_ORIGIN     the site that people sign in from, when it is not the URL
 //	DIXIE_E2E_LOGS       a shell command that prints the end of dixie's log, for when something fails
+//	DIXIE_E2E_TEMPO_URL  where Tempo answers queries, for the scenario about traces
 //
 // Without DIXIE_E2E_URL a test run starts PostgreSQL, Redis, NATS, a local Finn and dixie once, as
 // processes on loopback ports, and leaves neither process nor folder behind. Where PostgreSQL or Redis are not
