@@ -60,14 +60,17 @@ func (b *backing) openDatabase(ctx context.Context, c config, logger *slog.Logge
 		return err
 	}
 	if _, err := m.Up(ctx); err != nil {
-		return fmt.Errorf("the database of DATABASE_URL cannot be brought up to date: %w", err)
+		return fmt.Errorf("the database of DATABASE_URL cannot be brought up to date: %w", withRemedy(err))
 	}
 	b.pool, err = database.Open(context.WithoutCancel(ctx), database.Config{URL: c.databaseURL, Size: c.poolSize, Application: "dixie-bff"})
 	if err != nil || c.allowlistPath == "" {
 		return err
 	}
 	b.allowlist, err = allowlistpostgres.Open(ctx, allowlistpostgres.Config{Pool: b.pool, SeedFile: c.allowlistPath, Logger: logger})
-	return err
+	if err != nil {
+		return fmt.Errorf("the allowlist of DIXIE_ALLOWLIST_PATH: %w", withRemedy(err))
+	}
+	return nil
 }
 
 func (b *backing) openRedis(_ context.Context, c config, logger *slog.Logger) error {

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// withRemedy adds to an error of the database at the start what an operator can do about it.
+func withRemedy(err error) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	remedies := map[string]string{
+		"28P01": "check DATABASE_PASSWORD or the password in DATABASE_URL (in Compose: POSTGRES_PASSWORD); " +
+			"a database keeps the password that it was made with until ALTER ROLE changes it",
+		"28000": "check the user in DATABASE_URL, and that pg_hba.conf lets it in from here",
+		"3D000": "create the database that DATABASE_URL names",
+		"42501": "the user in DATABASE_URL must own the database, or be allowed to create tables in it",
+		"53100": "the disk of PostgreSQL is full: free space there",
+		"53300": "PostgreSQL has no connection left: lower DATABASE_POOL_SIZE or raise its max_connections",
+	}
+	if remedy, ok := remedies[refused.Code]; ok {
+		return fmt.Errorf("%w; %s", err, remedy)
+	}
+	return err
+}

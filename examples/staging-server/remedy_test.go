@@ -1,0 +1,59 @@
+package main_test
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dixie/internal/pgtest"
+)
+
+// TestRefusedByTheDatabase: a start that PostgreSQL or the allowlist stops names the variable and the remedy.
+func TestRefusedByTheDatabase(t *testing.T) {
+	t.Parallel()
+	server, err := url.Parse(pgtest.Start(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "allowlist.json")
+	if err := os.WriteFile(broken, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := *server
+	missing.Path = "/nowhere"
+	stranger := *server
+	stranger.User = url.UserPassword("stranger", "hunter2")
+	binary := build(t, "dixie/examples/staging-server")
+	for name, tc := range map[string]struct {
+		env  []string
+		says []string
+	}{
+		"no such database": {[]string{"DATABASE_URL=" + missing.String()}, []string{"DATABASE_URL cannot", "nowhere", "create the database"}},
+		"no such user":     {[]string{"DATABASE_URL=" + stranger.String()}, []string{"DATABASE_URL cannot", "check the user in DATABASE_URL"}},
+		"broken allowlist": {[]string{"DATABASE_URL=" + server.String(), "DIXIE_ALLOWLIST_PATH=" + broken}, []string{"DIXIE_ALLOWLIST_PATH", broken}},
+		"allowlist is a folder": {
+			[]string{"DATABASE_URL=" + server.String(), "DIXIE_ALLOWLIST_PATH=" + filepath.Dir(broken)},
+			[]string{"DIXIE_ALLOWLIST_PATH", filepath.Dir(broken)},
+		},
+	} {
+		cmd := exec.CommandContext(t.Context(), binary)
+		cmd.Env = append([]string{"DIXIE_PORT=0"}, tc.env...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, text := range tc.says {
+			if !strings.Contains(string(out), text) {
+				t.Errorf("%s: %q is not in\n%s", name, text, out)
+			}
+		}
+		if strings.Contains(string(out), "hunter2") {
+			t.Errorf("%s: the password is shown\n%s", name, out)
+		}
+	}
+}
