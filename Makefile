@@ -40,12 +40,12 @@ image: ## Build dixie/dixie-bff and dixie/local-finn, tagged with the version.
 	docker build -f deploy/Dockerfile --target local-finn --build-arg VERSION=$(version) --build-arg REVISION=$(revision) -t dixie/local-finn:$(version) .
 
 # Random secrets for a staging environment of one's own; an existing file is left alone.
-.env:
+deploy/.env:
 	@umask 077 && for name in POSTGRES_PASSWORD DIXIE_JWT_PRIVATE_KEY DIXIE_ADMIN_KEY FINN_AUTH_TOKEN; do \
 		echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" || exit 1; done >$@.new && mv $@.new $@
-	@echo "made .env with random secrets; .env.example says what else can be set"
+	@echo "made deploy/.env with random secrets; .env.example says what else can be set"
 
-staging-up: .env ## Bring the staging environment up, to healthy.
+staging-up: deploy/.env ## Bring the staging environment up, to healthy.
 	$(staging) up -d --wait
 
 staging-down: ## Take it away, with its data.

@@ -67,7 +67,7 @@ func TestPasswordIsRequired(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%v: no error", env)
 		}
-		for _, want := range []string{"POSTGRES_PASSWORD", ".env", "openssl rand -hex 24", ".env.example"} {
+		for _, want := range []string{"POSTGRES_PASSWORD", "deploy/.env", "openssl rand -hex 24", ".env.example"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%v: %q is not in %v", env, want, err)
 			}
