@@ -51,10 +51,11 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 		UptimeSeconds: int64(time.Since(a.started) / time.Second), Timestamp: timestamp(time.Now()),
 	}
 	report.Services.Dixie.Status = statusHealthy
+	ctx := r.Context()
 	var asking sync.WaitGroup
-	asking.Go(func() { report.Infrastructure = a.checkDependencies(r.Context()) })
-	asking.Go(func() { a.reportGovernors(r.Context(), &report) })
-	finn := a.cfg.Finn.Health(r.Context())
+	asking.Go(func() { report.Infrastructure = a.checkDependencies(ctx) })
+	asking.Go(func() { a.reportGovernors(ctx, &report) })
+	finn := a.cfg.Finn.Health(ctx)
 	asking.Wait()
 	for _, d := range report.Infrastructure {
 		if d.Status != statusHealthy {
