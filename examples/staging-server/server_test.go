@@ -39,7 +39,8 @@ func build(t *testing.T, program string) string {
 	if !ok {
 		path = sync.OnceValues(func() (string, error) {
 			path := filepath.Join(built.folder, filepath.Base(program))
-			out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, program).CombinedOutput() //nolint:usetesting // It is not the first test's alone.
+			//nolint:usetesting // It is not the first test's alone.
+			out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, program).CombinedOutput()
 			if err != nil {
 				err = fmt.Errorf("build %s: %w\n%s", program, err, out)
 			}
