@@ -230,9 +230,28 @@ func TestClientTrace(t *testing.T) {
 		t.Errorf("not sampled: traceparent %s", parent)
 	}
 	for name, header := range map[string][]string{
-		"malformed": {"traceparent", clientParent + "-x"},
-		"version":   {"traceparent", "ff" + clientParent[2:]},
-		"duplicate": {"traceparent", clientParent, "traceparent", clientParent},
+		"future version, more fields": {"traceparent", "cc" + clientParent[2:] + "-what-is-to-come"},
+		"oversized state":             {"traceparent", clientParent, "tracestate", "a=" + strings.Repeat("v", 200) + ",b=" + strings.Repeat("v", 400)},
+		"malformed state":             {"traceparent", clientParent, "tracestate", "A==="},
+	} {
+		got := s.headers(t, http.MethodGet, "/livez", "", header...)
+		if got.Get("X-Trace-Id") != clientTrace || !strings.HasPrefix(got.Get("Traceparent"), "00-"+clientTrace+"-"+got.Get("X-Span-Id")+"-01") {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, span := range s.await(clientTrace, "dixie.request", 4) {
+		if span.ParentID != clientSpan {
+			t.Errorf("parent %s", span.ParentID)
+		}
+	}
+	for name, header := range map[string][]string{
+		"malformed":        {"traceparent", clientParent + "-x"},
+		"version":          {"traceparent", "ff" + clientParent[2:]},
+		"duplicate":        {"traceparent", clientParent, "traceparent", clientParent},
+		"short":            {"traceparent", clientParent[:54]},
+		"upper case":       {"traceparent", strings.ToUpper(clientParent)},
+		"zeros for trace":  {"traceparent", "00-" + strings.Repeat("0", 32) + "-" + clientSpan + "-01"},
+		"zeros for a span": {"traceparent", "00-" + clientTrace + "-" + strings.Repeat("0", 16) + "-01"},
 	} {
 		got := s.headers(t, http.MethodGet, "/livez", "", header...).Get("X-Trace-Id")
 		if got == clientTrace || len(got) != 32 {
