@@ -91,10 +91,10 @@ func (r run) Run() int { return int(r) }
 func TestOperations(t *testing.T) {
 	t.Parallel()
 	want := []apitest.Operation{
-		{ID: "getEvents", Method: http.MethodGet, Path: "/events", Statuses: []int{200}},
-		{ID: "makeThing", Method: http.MethodPost, Path: "/things", Statuses: []int{201}},
-		{ID: "getThing", Method: http.MethodGet, Path: "/things/a", Statuses: []int{200, 404, 405}},
-		{ID: "getNewest", Method: http.MethodGet, Path: "/things/newest", Statuses: []int{204}},
+		{ID: "getEvents", Method: http.MethodGet, Template: "/events", Path: "/events", Statuses: []int{200}},
+		{ID: "makeThing", Method: http.MethodPost, Template: "/things", Path: "/things", Statuses: []int{201}},
+		{ID: "getThing", Method: http.MethodGet, Template: "/things/{id}", Path: "/things/a", Statuses: []int{200, 404, 405}},
+		{ID: "getNewest", Method: http.MethodGet, Template: "/things/newest", Path: "/things/newest", Statuses: []int{204}},
 	}
 	if diff := cmp.Diff(want, load(t).Operations()); diff != "" {
 		t.Error(diff)

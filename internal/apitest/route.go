@@ -84,6 +84,8 @@ type Operation struct {
 	ID string
 	// Method is the HTTP method.
 	Method string
+	// Template is the path as it is described.
+	Template string
 	// Path has the example of each path parameter, or "example", in its place.
 	Path string
 	// Statuses are those that are described, in ascending order.
@@ -96,7 +98,8 @@ func (s *Spec) Operations() []Operation {
 	for _, r := range s.routes {
 		for method, operation := range r.item.Operations() {
 			all = append(all, Operation{
-				ID: operation.OperationID, Method: method, Path: r.example(operation), Statuses: statuses(operation),
+				ID: operation.OperationID, Method: method, Template: r.template, Path: r.example(operation),
+				Statuses: statuses(operation),
 			})
 		}
 	}
