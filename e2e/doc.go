@@ -8,8 +8,8 @@
 //
 //	DIXIE_E2E_URL        where dixie is, such as http://localhost:3001; empty: the tests start a stack
 //	DIXIE_E2E_ADMIN_KEY  puts the wallets of a run on the allowlist, and takes them off again
-//	DIXIE_E2E_RESTART    a shell command that restarts dixie, such as
-//	                     docker compose -f deploy/docker-compose.staging.yml restart dixie-bff
+//	DIXIE_E2E_RESTART    a shell command that restarts dixie, which runs in the folder e2e, such as
+//	                     docker compose -f ../deploy/docker-compose.staging.yml restart dixie-bff
 //	DIXIE_E2E_ORIGIN     the site that people sign in from, when it is not the URL
 //	DIXIE_E2E_LOGS       a shell command that prints the end of dixie's log, for when something fails
 //	DIXIE_E2E_TEMPO_URL  where Tempo answers queries, for the scenario about traces
