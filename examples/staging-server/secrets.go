@@ -101,6 +101,8 @@ func (r *reader) withPassword(databaseURL string) string {
 	}
 	_, twice := u.User.Password()
 	switch {
+	case strings.ContainsRune(password, 0):
+		r.problemf("DATABASE_PASSWORD has a zero byte, which PostgreSQL does not take")
 	case twice || u.Query().Has("password"):
 		r.problemf("DATABASE_URL holds a password and DATABASE_PASSWORD is set: keep one")
 	case u.User.Username() == "":
