@@ -5,17 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"dixie/database"
 	"dixie/internal/auth"
 )
 
 const (
-	// begin also ends a transaction whose client is cut off in the middle of it, with the lock it holds.
-	begin = `BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 	// What an admin adds is the admin's, also where the file had it first.
 	add = `INSERT INTO allowlist_entries (kind, value) VALUES ($1, $2)
 		ON CONFLICT (entry) DO UPDATE SET value = excluded.value, source = 'admin'`
@@ -23,8 +21,6 @@ const (
 
 	// tries bounds how often a transaction begins.
 	tries = 3
-	// cleanupTimeout bounds what is done for a caller that has left.
-	cleanupTimeout = 5 * time.Second
 )
 
 // nameOf is the kind as the table has it.
@@ -99,45 +95,15 @@ func (a *Allowlist) change(ctx context.Context, doing string, edit func(context.
 // when the database asked for it, or when the connection turns out to be dead before anything was sent.
 func (a *Allowlist) atomically(ctx context.Context, f func(pgx.Tx) error) error {
 	for try := 1; ; try++ {
-		err := a.attempt(ctx, f)
-		if err == nil || try == tries || ctx.Err() != nil || !pgconn.SafeToRetry(err) && !isClash(err) {
+		err := database.Transact(ctx, a.pool, f)
+		if err == nil || try == tries || ctx.Err() != nil || !pgconn.SafeToRetry(err) && !database.Clashed(err) {
 			return err
 		}
 	}
 }
 
-func (a *Allowlist) attempt(ctx context.Context, f func(pgx.Tx) error) error {
-	tx, err := a.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() {
-		// After the commit this does nothing. A connection that cannot roll back is closed by the pool.
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		_ = tx.Rollback(cleanup)
-	}()
-	if err := f(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-const (
-	serializationFailure = "40001"
-	deadlockDetected     = "40P01"
-	// programLimitExceeded is what the trigger raises when there are too many entries.
-	programLimitExceeded = "54000"
-)
-
-// isClash says that a transaction was rolled back because of another one, and may well succeed now.
-func isClash(err error) bool {
-	refused, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (refused.Code == serializationFailure || refused.Code == deadlockDetected)
-}
+// programLimitExceeded is what the trigger raises when there are too many entries.
+const programLimitExceeded = "54000"
 
 // interpret gives an error the form that [auth.Allowlist] promises. ctx is the caller's.
 func interpret(ctx context.Context, doing string, err error) error {

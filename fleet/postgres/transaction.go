@@ -11,12 +11,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"dixie/database"
 	"dixie/fleet"
 )
 
 const (
-	// begin also ends a transaction whose client is cut off in the middle of it, with the locks it holds.
-	begin = `BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'`
 	// tries bounds how often a transaction begins that others got in the way of.
 	tries    = 5
 	tryPause = 20 * time.Millisecond
@@ -36,11 +35,11 @@ func (v *verdict) Unwrap() error { return v.err }
 // when the database asked for it, or when the connection turns out to be dead before anything was sent.
 func (s *Store) atomically(ctx context.Context, doing string, f func(pgx.Tx) error) error {
 	for try := 1; ; try++ {
-		err := s.attempt(ctx, f)
+		err := database.Transact(ctx, s.cfg.Pool, f)
 		if err == nil {
 			return nil
 		}
-		again := pgconn.SafeToRetry(err) && try == 1 || isClash(err) && try < tries
+		again := pgconn.SafeToRetry(err) && try == 1 || database.Clashed(err) && try < tries
 		if !again || ctx.Err() != nil {
 			return interpret(ctx, doing, err)
 		}
@@ -51,32 +50,6 @@ func (s *Store) atomically(ctx context.Context, doing string, f func(pgx.Tx) err
 			pause.Stop()
 		}
 	}
-}
-
-func (s *Store) attempt(ctx context.Context, f func(pgx.Tx) error) error {
-	tx, err := s.cfg.Pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() {
-		// After the commit this does nothing. A connection that cannot roll back is closed by the pool.
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		_ = tx.Rollback(cleanup)
-	}()
-	if err := f(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-// isClash says that a transaction was rolled back because of another one, and may well succeed now.
-func isClash(err error) bool {
-	refused, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (refused.Code == "40001" || refused.Code == "40P01") // Serialization failure, deadlock.
 }
 
 // interpret gives an error the form that [fleet.Store] promises: a verdict as it is, what the caller's
