@@ -100,7 +100,7 @@ func signIn(ctx context.Context, server, origin string, key wallet.Key) (string,
 	}
 	request := map[string]string{"message": message, "signature": signature}
 	if err := call(ctx, http.MethodPost, server+"/api/auth/siwe", request, &signedIn); err != nil {
-		return "", fmt.Errorf("sign in (is %s one of the server's origins? see -origin): %w", origin, err)
+		return "", fmt.Errorf("sign in: %w", err)
 	}
 	return signedIn.Token, nil
 }
@@ -127,7 +127,11 @@ func call(ctx context.Context, method, target string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%s: %s (is the origin one of the server's? see -origin)", response.Status, bytes.TrimSpace(raw))
+	default:
 		return fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(raw))
 	}
 	if json.Unmarshal(raw, out) != nil {
