@@ -2,8 +2,11 @@
 package deploy_test
 
 import (
+	"fmt"
 	"maps"
+	"net"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +16,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 
 	"dixie"
 )
@@ -55,7 +59,7 @@ func TestServicesAndProfiles(t *testing.T) {
 	}
 	all := everything(t).ServiceNames()
 	slices.Sort(all)
-	if diff := cmp.Diff([]string{"dixie-bff", "finn", "grafana", "nats", "postgres", "redis", "tempo"}, all); diff != "" {
+	if diff := cmp.Diff([]string{"dixie-bff", "finn", "grafana", "nats", "postgres", "prometheus", "redis", "tempo"}, all); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -84,7 +88,7 @@ func TestPasswordIsRequired(t *testing.T) {
 
 func TestImagesArePinned(t *testing.T) {
 	t.Parallel()
-	pinned := regexp.MustCompile(`^[a-z/-]+:\d+\.\d+(\.\d+)?(-alpine)?$`)
+	pinned := regexp.MustCompile(`^[a-z/-]+:v?\d+\.\d+(\.\d+)?(-alpine)?$`)
 	project := everything(t)
 	for name, service := range project.Services {
 		if !pinned.MatchString(service.Image) {
@@ -147,7 +151,7 @@ func TestOnlyDixieIsPublished(t *testing.T) {
 			published[name] += port.HostIP + ":" + port.Published
 		}
 	}
-	want := map[string]string{"dixie-bff": ":3001", "tempo": "127.0.0.1:3200", "grafana": "127.0.0.1:3000"}
+	want := map[string]string{"dixie-bff": ":3001", "tempo": "127.0.0.1:3200", "prometheus": "127.0.0.1:9090", "grafana": "127.0.0.1:3000"}
 	if diff := cmp.Diff(want, published); diff != "" {
 		t.Error(diff)
 	}
@@ -165,7 +169,7 @@ func TestOnlyDixieIsPublished(t *testing.T) {
 			t.Errorf("%s is not on the network backend", name)
 		}
 	}
-	if diff := cmp.Diff(map[string][]string{"dixie-bff": {"edge"}, "finn": {"models"}, "tempo": {"tools"}, "grafana": {"tools"}}, outside); diff != "" {
+	if diff := cmp.Diff(map[string][]string{"dixie-bff": {"edge"}, "finn": {"models"}, "tempo": {"tools"}, "prometheus": {"tools"}, "grafana": {"tools"}}, outside); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -231,6 +235,54 @@ func TestTracingIsWired(t *testing.T) {
 				t.Errorf("%s: %s is told %v, want %q", name, service, got, tc.want)
 			}
 		}
+	}
+}
+
+// TestMetricsAreWired: what the profile scrapes is where dixie-bff listens then, and what Grafana asks is there.
+func TestMetricsAreWired(t *testing.T) {
+	t.Parallel()
+	const listen = "DIXIE_METRICS_LISTEN"
+	if got := loaded(t, nil, nil).Services["dixie-bff"].Environment[listen]; got == nil || *got != "" {
+		t.Errorf("without the profile, %s is %v", listen, got)
+	}
+	project := loaded(t, []string{"COMPOSE_PROFILES=observability"}, []string{"observability"})
+	_, port, err := net.SplitHostPort(*project.Services["dixie-bff"].Environment[listen])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scraping struct {
+		RuleFiles     []string `yaml:"rule_files"`
+		ScrapeConfigs []struct {
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	unmarshal(t, "prometheus/prometheus.yml", &scraping)
+	if got := scraping.ScrapeConfigs[0].StaticConfigs[0].Targets; !slices.Equal(got, []string{"dixie-bff:" + port}) {
+		t.Errorf("Prometheus scrapes %v, and dixie-bff listens at %s", got, port)
+	}
+	for _, file := range scraping.RuleFiles {
+		if _, err := os.Stat("prometheus/" + path.Base(file)); err != nil || path.Dir(file) != "/etc/prometheus" {
+			t.Errorf("the rules %s are not mounted: %v", file, err)
+		}
+	}
+	for _, name := range []string{"prometheus", "tempo"} {
+		var provisioned struct{ Datasources []struct{ URL string } }
+		unmarshal(t, "grafana/provisioning/datasources/"+name+".yaml", &provisioned)
+		want := fmt.Sprintf("http://%s:%d", name, project.Services[name].Ports[0].Target)
+		if got := provisioned.Datasources[0].URL; got != want {
+			t.Errorf("Grafana asks %s at %s, want %s", name, got, want)
+		}
+	}
+}
+
+func unmarshal(t *testing.T, file string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(file) //nolint:gosec // One of this folder.
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(content, into); err != nil {
+		t.Fatalf("%s: %v", file, err)
 	}
 }
 

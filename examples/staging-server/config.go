@@ -206,8 +206,8 @@ func observingVariables() []variable {
 			"Hashes of wallets in spans become HMACs under this key, so that nobody can look them up by hashing every address. The same on every replica.",
 		},
 		{
-			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port, with the admin key",
-			"An address of its own for Prometheus, which asks for no key: let nobody else reach it.",
+			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port alone, with the admin key",
+			"A further address for Prometheus, which asks for no key: let nobody else reach it.",
 		},
 	}
 }

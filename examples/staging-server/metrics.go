@@ -76,11 +76,8 @@ func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, oth
 	return m, nil
 }
 
-// beside puts /metrics before the handler, for whoever has the admin key, unless it has an address of its own.
+// beside puts /metrics before the handler, for whoever has the admin key.
 func (m *measuring) beside(h http.Handler) http.Handler {
-	if m.own != nil {
-		return h
-	}
 	guarded := m.Guarded(m.adminKey)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == metricsPath {

@@ -55,8 +55,10 @@ func TestMetricsOfTheProcess(t *testing.T) {
 		if status, body := scrapeWith(t, "http://127.0.0.1:"+port, ""); status != http.StatusOK || !strings.Contains(body, "go_goroutines ") {
 			t.Errorf("own address: %d\n%s", status, body)
 		}
-		if status, _ := scrapeWith(t, server.url, "Bearer the-admin-key"); status != http.StatusNotFound {
-			t.Errorf("main port: %d, want 404", status)
+		for authorization, want := range map[string]int{"": http.StatusUnauthorized, "Bearer the-admin-key": http.StatusOK} {
+			if status, _ := scrapeWith(t, server.url, authorization); status != want {
+				t.Errorf("main port, %q: %d, want %d", authorization, status, want)
+			}
 		}
 		server.stop(t)
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port); err == nil {
