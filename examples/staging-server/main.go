@@ -57,7 +57,9 @@ func main() {
 	var err error
 	switch command {
 	case "serve":
-		err = serve(environment, os.Stdout, os.Stderr)
+		if !serve(environment, os.Stdout, os.Stderr) {
+			os.Exit(1)
+		}
 	case "migrate":
 		err = runMigrations(environment, os.Args[2:], os.Stdout)
 	case "reputation":
@@ -79,16 +81,38 @@ func main() {
 	}
 }
 
-// serve runs until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
-func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
+// serve runs the server and tells whether it ended as it was asked to. What kept it from that is in the log, where
+// whoever collects the log looks for it.
+func serve(lookup func(string) (string, bool), logs, people io.Writer) bool {
 	c, err := readConfig(lookup)
-	if err != nil {
-		return fmt.Errorf("the configuration is not usable:\n%w", err)
-	}
 	logger := slog.New(dixie.LogHandler(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.level})))
 	for _, w := range c.warnings {
 		logger.Warn("configuration", "problem", w)
 	}
+	if err != nil {
+		for _, problem := range each(err) {
+			logger.Error("the configuration is not usable", "problem", problem.Error())
+		}
+		return false
+	}
+	if err := run(c, logger, people); err != nil {
+		logger.Error("ended by an error", "error", err.Error())
+		return false
+	}
+	logger.Info("stopped")
+	return true
+}
+
+// each is the errors that were joined.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // This one, not one within.
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// run serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+func run(c config, logger *slog.Logger, people io.Writer) error {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
 	if err != nil {
 		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
@@ -107,7 +131,6 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	defer func() {
 		flush(tel, logger)
 		b.close(logger)
-		logger.Info("stopped")
 	}()
 	opts, err := options(c, b, tel, logger)
 	if err != nil {
@@ -121,7 +144,7 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) error {
 	opts = append(opts, dixie.WithMetrics(metrics.MeterProvider()))
 	h, err := dixie.New(opts...)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return errors.Join(withRemedy(err), listener.Close())
 	}
 	server := &http.Server{
 		Handler: metrics.beside(h), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,

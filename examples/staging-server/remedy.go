@@ -1,17 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// withRemedy adds to an error of the database at the start what an operator can do about it.
+// withRemedy adds to an error at the start what an operator can do about it.
 func withRemedy(err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
-		return err
+		return withoutServer(err)
 	}
 	remedies := map[string]string{
 		"28P01": "check DATABASE_PASSWORD or the password in DATABASE_URL (in Compose: POSTGRES_PASSWORD); " +
@@ -26,4 +29,29 @@ func withRemedy(err error) error {
 		return fmt.Errorf("%w; %s", err, remedy)
 	}
 	return err
+}
+
+// withoutServer is withRemedy for what no server has said.
+func withoutServer(err error) error {
+	var (
+		connect *pgconn.ConnectError
+		name    *net.DNSError
+		file    *fs.PathError
+		syntax  *json.SyntaxError
+		kind    *json.UnmarshalTypeError
+		remedy  string
+	)
+	switch {
+	case errors.As(err, &name):
+		remedy = "check the host in DATABASE_URL"
+	case errors.As(err, &connect):
+		remedy = "start PostgreSQL, or correct the host and the port in DATABASE_URL"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "the user of this process must be able to read the file of DIXIE_ALLOWLIST_PATH (chmod 644)"
+	case errors.As(err, &file), errors.As(err, &syntax), errors.As(err, &kind):
+		remedy = `DIXIE_ALLOWLIST_PATH must name a file of the form {"version":1,"wallets":[],"apiKeys":[]}`
+	default:
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, remedy)
 }

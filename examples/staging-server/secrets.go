@@ -132,7 +132,8 @@ func masked(v variable, value string) string {
 
 const mask = "***"
 
-// maskedURL shows no user without a password either, since NATS has tokens there, and no query but its names.
+// maskedURL shows no user without a password but that of PostgreSQL, since NATS has tokens there, and no query but its
+// names.
 func maskedURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || strings.Contains(u.Host, "@") || strings.Contains(u.Path, "@") {
@@ -140,9 +141,15 @@ func maskedURL(text string) string {
 	}
 	credentials := ""
 	if u.User != nil {
-		credentials = mask + "@"
-		if _, ok := u.User.Password(); ok {
-			credentials = url.User(u.User.Username()).String() + ":" + mask + "@"
+		name := url.User(u.User.Username()).String()
+		_, hasPassword := u.User.Password()
+		switch {
+		case hasPassword:
+			credentials = name + ":" + mask + "@"
+		case strings.HasPrefix(u.Scheme, "postgres"):
+			credentials = name + "@"
+		default:
+			credentials = mask + "@"
 		}
 	}
 	query := u.Query()

@@ -140,7 +140,7 @@ func TestShowConfig(t *testing.T) {
 	shown := strings.Join(lines, "\n")
 	for _, want := range []string{
 		"\nDIXIE_ENV set staging\n", "\nDIXIE_HOST default all addresses\n", "\nDIXIE_PORT set 65535\n", "\nDIXIE_RATE_LIMIT_BACKEND default redis\n",
-		"\nDATABASE_URL set postgres://***@db/dixie\n", "\nDATABASE_PASSWORD set (7 bytes, not shown)\n", "\nREDIS_URL set redis://:***@cache:6379/0\n",
+		"\nDATABASE_URL set postgres://dixie@db/dixie\n", "\nDATABASE_PASSWORD set (7 bytes, not shown)\n", "\nREDIS_URL set redis://:***@cache:6379/0\n",
 		"\nNATS_URL set nats://***@a:4222,tls://u:***@b\n", "\nFINN_URL set https://u:***@finn/\n", "\nDIXIE_ADMIN_KEY file (7 bytes, not shown)\n",
 		"\nDIXIE_MEMORY_MAX_EVENTS set 10000\n", "\nDIXIE_PERSONALITY_TTL default 1800\n", "\nDIXIE_CORS_ORIGINS default http://localhost:65535\n",
 		"warning: DIXIE_PORT is above 65535; using 65535", "warning: DIXIE_MEMORY_MAX_EVENTS is above 10000; using 10000", "The configuration is usable.",
