@@ -22,6 +22,9 @@ func setStage(b *testing.B) *stage {
 	}
 	list := enroll(b, s.procs[roleDixie])
 	for _, role := range proxies() {
+		if role == roleObserved {
+			list = enroll(b, s.procs[role]) // Each dixie knows its own sessions.
+		}
 		s.loads[role] = newLoad(b, s.procs[role], list)
 		// Connections, pools and caches fill before anything is measured.
 		if _, err := s.loads[role].run(20 * callers); err != nil {

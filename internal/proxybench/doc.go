@@ -11,6 +11,7 @@
 //	pooled       the same with a BufferPool: without one, bare allocates 32 KiB for an answer
 //	handwritten  bare with a token check, a rate limit and an access log, in a page of code
 //	dixie        dixie.New: token, allowlist, rate limit, tier, session owner, turn lock, breaker, access log
+//	observed     the same with every request traced, in batches up to the bytes of OTLP, and all metrics
 //
 // The test process is the client: 32 keep-alive connections, each with chat sessions of its own, since dixie keeps
 // the turns of a session in line. Every answer is checked for its status and its whole text. The logs are written to

@@ -84,7 +84,7 @@ func (c *caller) post(to *process, path, body, accept string) []byte {
 
 // prompt is the text of a request for an answer of so many words, in the form that the process takes.
 func (c *caller) prompt(to *process, text string) []byte {
-	if to.role == roleDixie {
+	if isDixie(to.role) {
 		return c.request(to, fmt.Sprintf(`{"prompt":%q,"sessionId":%q}`, text, c.session), "")
 	}
 	return c.post(to, "/api/sessions/"+c.session+"/message", fmt.Sprintf(`{"text":%q}`, text), "")

@@ -25,6 +25,7 @@ const (
 	rolePooled      = "pooled"
 	roleHandwritten = "handwritten"
 	roleDixie       = "dixie"
+	roleObserved    = "observed"
 )
 
 const (
@@ -34,7 +35,12 @@ const (
 )
 
 // proxies are the roles that are compared, the one to compare with first.
-func proxies() []string { return []string{roleBare, rolePooled, roleHandwritten, roleDixie} }
+func proxies() []string {
+	return []string{roleBare, rolePooled, roleHandwritten, roleDixie, roleObserved}
+}
+
+// isDixie tells the roles that keep sessions and speak dixie's API.
+func isDixie(role string) bool { return role == roleDixie || role == roleObserved }
 
 // cast makes the handler of a role, and what ends it.
 func cast(role string, upstream *url.URL) (http.Handler, func() error, error) {
@@ -54,6 +60,8 @@ func cast(role string, upstream *url.URL) (http.Handler, func() error, error) {
 		return newHandwritten(upstream, logger), end, err
 	case roleDixie:
 		return newDixie(upstream)
+	case roleObserved:
+		return newObserved(upstream)
 	default:
 		return nil, nil, fmt.Errorf("no such role: %s", role)
 	}
@@ -90,7 +98,7 @@ func nullLogger() (*slog.Logger, func() error, error) {
 
 // newDixie is configured as in production but for its stores, which are in memory: the environment decides only
 // what may be left out.
-func newDixie(upstream *url.URL) (http.Handler, func() error, error) {
+func newDixie(upstream *url.URL, more ...dixie.Option) (http.Handler, func() error, error) {
 	logger, end, err := nullLogger()
 	if err != nil {
 		return nil, nil, err
@@ -107,7 +115,7 @@ func newDixie(upstream *url.URL) (http.Handler, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	handler, err := dixie.New(
+	handler, err := dixie.New(append(more,
 		dixie.WithEnvironment(dixie.Test),
 		dixie.WithLogger(logger),
 		dixie.WithAuth(dixie.AuthConfig{
@@ -118,7 +126,7 @@ func newDixie(upstream *url.URL) (http.Handler, func() error, error) {
 		dixie.WithRateLimit(dixie.RateLimitConfig{
 			PerMinute: perMinute, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -258,6 +258,9 @@ func TestProxiesAnswer(t *testing.T) {
 		if role != roleDixie {
 			p = launch(t, role, finn)
 		}
+		if role == roleObserved {
+			list = enroll(t, p)
+		}
 		if _, err := newLoad(t, p, list).run(2 * callers); err != nil {
 			t.Errorf("%s: %v", role, err)
 		}
@@ -266,7 +269,7 @@ func TestProxiesAnswer(t *testing.T) {
 		c := connect(t, p)
 		_, err := c.whole(stranger.prompt(p, "hello"))
 		refused := err != nil && strings.Contains(err.Error(), strconv.Itoa(http.StatusUnauthorized))
-		if checks := role == roleHandwritten || role == roleDixie; refused != checks {
+		if checks := role == roleHandwritten || isDixie(role); refused != checks {
 			t.Errorf("%s, a stranger: %v", role, err)
 		}
 	}
