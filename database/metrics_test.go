@@ -6,11 +6,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"dixie/database"
+	"dixie/internal/otlptest"
 )
 
 func TestObserve(t *testing.T) {
@@ -43,7 +42,7 @@ func TestObserve(t *testing.T) {
 	if _, err := pool.Acquire(gone); err == nil {
 		t.Error("a fourth connection")
 	}
-	got := values(t, reader)
+	got := otlptest.Values(t, reader)
 	delete(got, "dixie.pool.waits db.client.connection.pool.name=postgresql") // How many had to be opened is chance.
 	want := map[string]int64{
 		"db.client.connection.count db.client.connection.pool.name=postgresql,db.client.connection.state=used": 3,
@@ -57,32 +56,7 @@ func TestObserve(t *testing.T) {
 	if err := registration.Unregister(); err != nil {
 		t.Fatal(err)
 	}
-	if got := values(t, reader); len(got) != 0 {
+	if got := otlptest.Values(t, reader); len(got) != 0 {
 		t.Errorf("still observed: %v", got)
 	}
-}
-
-// values collects what is observed, by name and attributes.
-func values(tb testing.TB, reader *sdkmetric.ManualReader) map[string]int64 {
-	tb.Helper()
-	var collected metricdata.ResourceMetrics
-	if err := reader.Collect(tb.Context(), &collected); err != nil {
-		tb.Fatal(err)
-	}
-	found := map[string]int64{}
-	for _, scope := range collected.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			var points []metricdata.DataPoint[int64]
-			switch data := m.Data.(type) {
-			case metricdata.Sum[int64]:
-				points = data.DataPoints
-			case metricdata.Gauge[int64]:
-				points = data.DataPoints
-			}
-			for _, p := range points {
-				found[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
-			}
-		}
-	}
-	return found
 }

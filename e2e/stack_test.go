@@ -21,6 +21,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"dixie/e2e"
+	"dixie/internal/testserver"
 )
 
 // stackConfig is what a stack of processes is made of; databases are there already.
@@ -180,7 +181,7 @@ func (p *process) start() error {
 	p.cmd.Dir = p.folder
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, p.env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
-	endWithParent(p.cmd.SysProcAttr)
+	testserver.EndWithParent(p.cmd.SysProcAttr, syscall.SIGKILL)
 	output, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(p.program), err)

@@ -105,7 +105,7 @@ func serve(lookup func(string) (string, bool), logs, people io.Writer) bool {
 
 // each is the errors that were joined.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // This one, not one within.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

@@ -1,12 +1,9 @@
 package main_test
 
 import (
-	"errors"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"dixie/internal/pgtest"
@@ -34,27 +31,15 @@ func TestRefusedByTheDatabase(t *testing.T) {
 	}{
 		"no such database": {[]string{"DATABASE_URL=" + missing.String()}, []string{"DATABASE_URL cannot", "nowhere", "create the database"}},
 		"no such user":     {[]string{"DATABASE_URL=" + stranger.String()}, []string{"DATABASE_URL cannot", "check the user in DATABASE_URL"}},
-		"broken allowlist": {[]string{"DATABASE_URL=" + server.String(), "DIXIE_ALLOWLIST_PATH=" + broken}, []string{"DIXIE_ALLOWLIST_PATH", broken, "line 1", "of the form"}},
+		"broken allowlist": {
+			[]string{"DATABASE_URL=" + server.String(), "DIXIE_ALLOWLIST_PATH=" + broken},
+			[]string{"DIXIE_ALLOWLIST_PATH", broken, "line 1", "of the form"},
+		},
 		"allowlist is a folder": {
 			[]string{"DATABASE_URL=" + server.String(), "DIXIE_ALLOWLIST_PATH=" + filepath.Dir(broken)},
 			[]string{"DIXIE_ALLOWLIST_PATH", filepath.Dir(broken), "must name a file"},
 		},
 	} {
-		cmd := exec.CommandContext(t.Context(), binary)
-		cmd.Env = append([]string{"DIXIE_PORT=0"}, tc.env...)
-		logged, err := cmd.Output()
-		out := errorsIn(t, logged)
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, text := range tc.says {
-			if !strings.Contains(out, text) {
-				t.Errorf("%s: %q is not in\n%s", name, text, out)
-			}
-		}
-		if strings.Contains(string(logged), "hunter2") {
-			t.Errorf("%s: the password is shown\n%s", name, out)
-		}
+		wantRefused(t, binary, name, tc.env, tc.says)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"dixie/internal/testserver"
 )
 
 // programs are those of this module that the tests have built, each once: linking one takes seconds.
@@ -58,16 +59,11 @@ func build(t *testing.T, program string) string {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port)
 }
 
 // running is a started server.
@@ -245,20 +241,35 @@ func TestDrainLetsAStreamEnd(t *testing.T) {
 	}
 }
 
-// errorsIn is the text of the log's errors, a line each.
-func errorsIn(t *testing.T, log []byte) string {
+// wantRefused starts a server that must end with status 1, and whose log must say why, without a secret, in lines of
+// level ERROR.
+func wantRefused(t *testing.T, binary, name string, env, says []string) {
 	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary)
+	cmd.Env = append([]string{"DIXIE_PORT=0"}, env...)
+	logged, err := cmd.Output()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("%s: %v", name, err)
+	}
 	var texts []string
-	for line := range bytes.Lines(log) {
-		var entry struct{ Level, Msg, Problem, Error string }
+	for line := range bytes.Lines(logged) {
+		var entry map[string]any
 		if err := json.Unmarshal(line, &entry); err != nil {
-			t.Errorf("not a line of the log: %s", line)
+			t.Errorf("%s: not a line of the log: %s", name, line)
 		}
-		if entry.Level == "ERROR" {
-			texts = append(texts, entry.Msg+": "+entry.Problem+entry.Error)
+		if entry["level"] == "ERROR" {
+			texts = append(texts, fmt.Sprint(entry["msg"], entry["problem"], entry["error"]))
 		}
 	}
-	return strings.Join(texts, "\n")
+	for _, text := range says {
+		if !strings.Contains(strings.Join(texts, "\n"), text) {
+			t.Errorf("%s: %q is not in\n%s", name, text, logged)
+		}
+	}
+	if strings.Contains(string(logged), "hunter2") {
+		t.Errorf("%s: the password is shown\n%s", name, logged)
+	}
 }
 
 func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
@@ -299,22 +310,6 @@ func TestBadConfigurationIsReportedAtOnce(t *testing.T) {
 			[]string{"LOG_LEVEL", "DIXIE_TRUSTED_PROXIES", `"nope"`, `"https://a.example/path"`, "DIXIE_ADMIN_KEY"},
 		},
 	} {
-		cmd := exec.CommandContext(t.Context(), binary)
-		cmd.Env = append([]string{"DIXIE_PORT=" + strconv.Itoa(0)}, tc.env...)
-		// It is in the log, which goes to the standard output.
-		logged, err := cmd.Output()
-		out := errorsIn(t, logged)
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, text := range tc.says {
-			if !strings.Contains(out, text) {
-				t.Errorf("%s: %q is not in\n%s", name, text, out)
-			}
-		}
-		if strings.Contains(string(logged), "hunter2") {
-			t.Errorf("%s: the password is shown\n%s", name, logged)
-		}
+		wantRefused(t, binary, name, tc.env, tc.says)
 	}
 }

@@ -2,18 +2,18 @@ package instruments_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/goleak"
 
 	"dixie/internal/instruments"
+	"dixie/internal/otlptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -79,27 +79,8 @@ func TestWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	useAll(t.Context(), i)
-	var collected metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &collected); err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]int64{}
-	for _, scope := range collected.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			switch data := m.Data.(type) {
-			case metricdata.Sum[int64]:
-				for _, p := range data.DataPoints {
-					if p.Value != 0 {
-						got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
-					}
-				}
-			case metricdata.Histogram[float64]:
-				for _, p := range data.DataPoints {
-					got[m.Name+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] = int64(p.Count)
-				}
-			}
-		}
-	}
+	got := otlptest.Values(t, reader)
+	maps.DeleteFunc(got, func(_ string, n int64) bool { return n == 0 })
 	want := map[string]int64{
 		"http.server.request.duration http.request.method=POST,http.route=/api/chat,status_class=2xx":      2,
 		"http.server.request.duration http.request.method=other,http.route=unmatched,status_class=aborted": 1,

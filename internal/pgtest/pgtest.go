@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"dixie/internal/testserver"
 	"dixie/migrate"
 )
 
@@ -117,7 +117,7 @@ func (p *Pool) serverURL(tb testing.TB) string {
 		}
 	})
 	if p.err != nil {
-		unavailable(tb, p.err)
+		testserver.Unavailable(tb, "postgres", p.err)
 	}
 	return p.url
 }
@@ -128,19 +128,10 @@ func Start(tb testing.TB) *Server {
 	tb.Helper()
 	server, err := Create()
 	if err != nil {
-		unavailable(tb, err)
+		testserver.Unavailable(tb, "postgres", err)
 	}
 	tb.Cleanup(server.Remove)
 	return server
-}
-
-// unavailable skips, or fails where skipping is not accepted.
-func unavailable(tb testing.TB, err error) {
-	tb.Helper()
-	if slices.Contains(strings.Split(os.Getenv("DIXIE_TEST_REQUIRE"), ","), "postgres") {
-		tb.Fatalf("PostgreSQL is required: %v", err)
-	}
-	tb.Skipf("no PostgreSQL: %v", err)
 }
 
 func createDatabase(tb testing.TB, server, template string) string {

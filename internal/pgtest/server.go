@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -13,9 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"dixie/internal/testserver"
 )
 
 // Server is a throw-away cluster with one superuser, test, and durable commits, on a loopback port.
@@ -24,11 +24,11 @@ type Server struct {
 	folder  string
 	port    int
 	account *syscall.Credential
-	process *exec.Cmd
-	exited  chan struct{}
+	process testserver.Process
 }
 
-const startTimeout = 30 * time.Second
+// atOnce ends the server and its backends without a word on the disk.
+const atOnce = syscall.SIGQUIT
 
 // Create makes a cluster in a temporary folder and starts it. Remove it.
 func Create() (*Server, error) {
@@ -56,14 +56,11 @@ func (s *Server) create() error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	if err != nil {
-		return fmt.Errorf("find a port: %w", err)
+		return err
 	}
-	s.port = listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert,errcheck // A TCP listener has such an address.
-	if err := listener.Close(); err != nil {
-		return fmt.Errorf("find a port: %w", err)
-	}
+	s.port = port
 	return s.Start()
 }
 
@@ -112,7 +109,7 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd.Dir = s.folder
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
-	endWithParent(cmd.SysProcAttr)
+	testserver.EndWithParent(cmd.SysProcAttr, atOnce)
 	return cmd
 }
 
@@ -123,61 +120,22 @@ func (s *Server) URL() string {
 
 // Start starts a server that was stopped or killed, on the same port and data, and waits until it answers.
 func (s *Server) Start() error {
-	log, err := os.OpenFile(filepath.Join(s.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("log of the cluster: %w", err)
-	}
-	defer func() { _ = log.Close() }()
-	s.process = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
+	cmd := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "log_min_messages=warning")
-	s.process.Stdout, s.process.Stderr = log, log
-	if err := s.process.Start(); err != nil {
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	s.exited = make(chan struct{})
-	go func(process *exec.Cmd, exited chan<- struct{}) {
-		_ = process.Wait()
-		close(exited)
-	}(s.process, s.exited)
-	return s.await()
-}
-
-func (s *Server) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond) //nolint:mnd // How often to look.
-	defer tick.Stop()
-	for {
+	return s.process.Start(cmd, atOnce, func(ctx context.Context) error {
 		conn, err := pgx.Connect(ctx, s.URL())
-		if err == nil {
-			_ = conn.Close(ctx)
-			return nil
+		if err != nil {
+			return fmt.Errorf("connect: %w", err)
 		}
-		select {
-		case <-tick.C:
-		case <-s.exited:
-			text, _ := os.ReadFile(filepath.Join(s.folder, "log"))
-			return fmt.Errorf("postgres ended: %s", strings.TrimSpace(string(text)))
-		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w", err)
-		}
-	}
+		return conn.Close(ctx)
+	})
 }
 
 // Stop ends the server as its operator would, without waiting for clients.
-func (s *Server) Stop() { s.end(syscall.SIGINT) }
+func (s *Server) Stop() { s.process.End(syscall.SIGINT) }
 
 // Kill ends the server at once, as a crash would: its data is as it was on the disk.
-func (s *Server) Kill() { s.end(syscall.SIGQUIT) }
-
-func (s *Server) end(signal syscall.Signal) {
-	if s.process == nil {
-		return
-	}
-	_ = s.process.Process.Signal(signal)
-	<-s.exited
-	s.process = nil
-}
+func (s *Server) Kill() { s.process.End(atOnce) }
 
 // Remove ends the server and removes its data.
 func (s *Server) Remove() {
@@ -203,7 +161,7 @@ func (s *Server) Pause() (resume func(), err error) {
 
 // processes lists the server, which comes first and so makes no new backends, and its children.
 func (s *Server) processes() ([]int, error) {
-	server := s.process.Process.Pid
+	server := s.process.PID()
 	all := []int{server}
 	entries, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {

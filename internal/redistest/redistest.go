@@ -10,15 +10,14 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"dixie/internal/testserver"
 	"dixie/redis"
 )
 
@@ -100,7 +99,7 @@ func (p *Pool) reserve(tb testing.TB) reservation {
 		}
 	})
 	if p.err != nil {
-		unavailable(tb, p.err)
+		testserver.Unavailable(tb, "redis", p.err)
 	}
 	reservation, err := reserve(tb.Context(), p.url)
 	if err != nil {
@@ -126,19 +125,10 @@ func Start(tb testing.TB) *Server {
 	tb.Helper()
 	server, err := Create()
 	if err != nil {
-		unavailable(tb, err)
+		testserver.Unavailable(tb, "redis", err)
 	}
 	tb.Cleanup(server.Remove)
 	return server
-}
-
-// unavailable skips, or fails where skipping is not accepted.
-func unavailable(tb testing.TB, err error) {
-	tb.Helper()
-	if slices.Contains(strings.Split(os.Getenv("DIXIE_TEST_REQUIRE"), ","), "redis") {
-		tb.Fatalf("Redis is required: %v", err)
-	}
-	tb.Skipf("no Redis: %v", err)
 }
 
 // reservation of a database is a key in database 0, which is used for nothing else.

@@ -8,11 +8,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"dixie/internal/testserver"
 )
 
 // Server is a throw-away Redis with 1000 databases and nothing on a disk, on a loopback port.
@@ -20,13 +21,11 @@ type Server struct {
 	program string
 	folder  string
 	port    int
-	process *exec.Cmd
-	exited  chan struct{}
+	process testserver.Process
 }
 
 const (
-	startTimeout = 30 * time.Second
-	databases    = 1000
+	databases = 1000
 	// portsToTry is more than one, as another process may take a port that was free a moment ago.
 	portsToTry = 3
 )
@@ -43,7 +42,7 @@ func Create() (*Server, error) {
 	}
 	s := &Server{program: program, folder: folder}
 	for range portsToTry {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = testserver.FreePort(); err == nil {
 			err = s.Start()
 		}
 		if err == nil {
@@ -54,18 +53,6 @@ func Create() (*Server, error) {
 	return nil, err
 }
 
-func freePort() (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert,errcheck // A TCP listener has such an address.
-	if err := listener.Close(); err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	return port, nil
-}
-
 // URL names the server's database 0.
 func (s *Server) URL() string { return "redis://" + s.address() + "/0" }
 
@@ -73,93 +60,48 @@ func (s *Server) address() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
 // Start starts a server that was stopped or killed, on the same port and empty, and waits until it answers.
 func (s *Server) Start() error {
-	log, err := os.OpenFile(filepath.Join(s.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("log of the server: %w", err)
-	}
-	defer func() { _ = log.Close() }()
-	s.process = exec.CommandContext(context.Background(), s.program, //nolint:gosec // The program was looked up by a constant name.
+	cmd := exec.CommandContext(context.Background(), s.program, //nolint:gosec // The program was looked up by a constant name.
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--databases", strconv.Itoa(databases), "--dir", s.folder,
 		"--save", "", "--appendonly", "no", "--loglevel", "warning")
-	s.process.Dir = s.folder
-	s.process.Stdout, s.process.Stderr = log, log
-	s.process.SysProcAttr = &syscall.SysProcAttr{}
-	endWithParent(s.process.SysProcAttr)
-	if err := s.process.Start(); err != nil {
-		return fmt.Errorf("start redis-server: %w", err)
-	}
-	s.exited = make(chan struct{})
-	go func(process *exec.Cmd, exited chan<- struct{}) {
-		_ = process.Wait()
-		close(exited)
-	}(s.process, s.exited)
-	return s.await()
+	cmd.Dir = s.folder
+	return s.process.Start(cmd, syscall.SIGKILL, s.answers)
 }
 
-func (s *Server) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond) //nolint:mnd // How often to look.
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if s.answers(ctx) {
-				return nil
-			}
-		case <-s.exited:
-			text, _ := os.ReadFile(filepath.Join(s.folder, "log"))
-			return fmt.Errorf("redis-server ended: %s", strings.TrimSpace(string(text)))
-		case <-ctx.Done():
-			return fmt.Errorf("redis-server does not answer: %w", ctx.Err())
-		}
-	}
-}
-
-// answers says whether this server, and not another one that has the port, answers.
-func (s *Server) answers(ctx context.Context) bool {
+// answers has no error when this server, and not another one that has the port, answers.
+func (s *Server) answers(ctx context.Context) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address())
 	if err != nil {
-		return false
+		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte("INFO server\r\nQUIT\r\n")); err != nil {
-		return false
+		return fmt.Errorf("ask: %w", err)
 	}
 	info, err := io.ReadAll(conn)
-	return err == nil && strings.Contains(string(info), fmt.Sprintf("\r\nprocess_id:%d\r\n", s.process.Process.Pid))
+	if err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	if !strings.Contains(string(info), fmt.Sprintf("\r\nprocess_id:%d\r\n", s.process.PID())) {
+		return errors.New("another server has the port")
+	}
+	return nil
 }
 
 // Stop ends the server as its operator would.
 func (s *Server) Stop() {
 	s.Resume() // A paused one would not notice.
-	s.end(syscall.SIGTERM)
+	s.process.End(syscall.SIGTERM)
 }
 
 // Kill ends the server at once, as a crash would.
-func (s *Server) Kill() { s.end(syscall.SIGKILL) }
-
-func (s *Server) end(signal syscall.Signal) {
-	if s.process == nil {
-		return
-	}
-	_ = s.process.Process.Signal(signal)
-	<-s.exited
-	s.process = nil
-}
+func (s *Server) Kill() { s.process.End(syscall.SIGKILL) }
 
 // Pause holds the server still, as if its machine hung: connections are made, but nothing is answered.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.process.Signal(syscall.SIGSTOP) }
 
 // Resume lets a paused server go on, which then works on what it was sent meanwhile.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
-
-func (s *Server) signal(signal syscall.Signal) {
-	if s.process != nil {
-		_ = s.process.Process.Signal(signal)
-	}
-}
+func (s *Server) Resume() { s.process.Signal(syscall.SIGCONT) }
 
 // Remove ends the server and removes its folder.
 func (s *Server) Remove() {
