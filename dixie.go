@@ -83,6 +83,8 @@ func New(opts ...Option) (*Handler, error) {
 	s.logger = slog.New(LogHandler(s.logger.Handler()))
 	if s.finn.Logger == nil {
 		s.finn.Logger = s.logger // Its lines name the service that they are about.
+	} else {
+		s.finn.Logger = slog.New(LogHandler(s.finn.Logger.Handler()))
 	}
 	s.logger = s.logger.With("service", httpapi.ServiceName)
 	if err := errors.Join(append(problems, s.complete()...)...); err != nil {
@@ -98,7 +100,7 @@ func New(opts ...Option) (*Handler, error) {
 }
 
 // LogHandler adds to each line that is logged in the context of a request its request_id and, in a trace, its
-// trace_id. [New] does so for the logger of [WithLogger]; it is for what logs beside it, such as the stores.
+// trace_id. [New] does so for the loggers of [WithLogger] and [WithFinn]; it is for what logs beside it, such as the stores.
 // Wrapping twice changes nothing.
 func LogHandler(next slog.Handler) slog.Handler { return contextlog.New(next, httpapi.RequestIDFrom) }
 
@@ -285,6 +287,7 @@ func (h *Handler) assemble(s *settings) error {
 		RatePerMinute: max(0, s.rate.PerMinute), Limiter: s.rate.Limiter, TrustedProxies: s.rate.TrustedProxies,
 		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
 		Dependencies: s.dependencies, Payment: s.payment, Tracer: s.tracer, OpenAPI: OpenAPI(), Metrics: measured,
+		MetricsPage: s.metricsPage,
 	}
 	if err := s.signIn(&cfg); err != nil {
 		return err

@@ -22,7 +22,7 @@ func (s *settings) measureFinn(measured *instruments.Instruments) {
 		}
 	}
 	s.finn.OnCall = func(r finn.CallResult) {
-		measured.FinnCalled(callWord(r.Outcome), r.Took)
+		measured.FinnCalled(r.Operation, callWord(r.Outcome), r.Took)
 		if called != nil {
 			called(r)
 		}

@@ -185,8 +185,8 @@ func TestMetricsOfTheCircuit(t *testing.T) {
 	m.expect(
 		`dixie_finn_circuit_state{state="open"} 1`, `dixie_finn_circuit_state{state="closed"} 0`,
 		`dixie_finn_circuit_transitions_total{state="open"} 1`,
-		fmt.Sprintf(`dixie_finn_call_duration_seconds_count{outcome="failed"} %d`, finn.FailureThreshold),
-		`dixie_finn_call_duration_seconds_count{outcome="circuit_open"} 1`,
+		fmt.Sprintf(`dixie_finn_call_duration_seconds_count{operation="create_session",outcome="failed"} %d`, finn.FailureThreshold),
+		`dixie_finn_call_duration_seconds_count{operation="create_session",outcome="circuit_open"} 1`,
 	)
 	mu.Lock()
 	defer mu.Unlock()

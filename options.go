@@ -54,6 +54,7 @@ type settings struct {
 	payment      func(http.Handler) http.Handler
 	tracer       spansanitizer.Tracer
 	metrics      metric.MeterProvider
+	metricsPage  http.Handler
 }
 
 // WithEnvironment says where the Handler runs. Default: [Production], in which every secret, store and
@@ -339,10 +340,24 @@ func WithTracing(c TracingConfig) Option {
 	}
 }
 
+// WithMetricsPage serves h, such as the Handler of telemetry.Metrics, at GET /metrics to whoever has the admin key: 401
+// without a credential and 403 with another one, each within the rate limit and with a line in the log, as for every
+// path of the admin. Default: there is no such path.
+func WithMetricsPage(h http.Handler) Option {
+	return func(s *settings) error {
+		if h == nil {
+			return errors.New("WithMetricsPage: the handler is nil")
+		}
+		s.metricsPage = h
+		return nil
+	}
+}
+
 // WithMetrics measures by the provider's meter "dixie": requests, calls to Finn, admissions, tasks, reputation,
 // limits, sign-ins, streams and dependencies; docs/observability.md lists them. No attribute has a value that a
-// client can choose. The provider stays the caller's, and two Handlers with the same one count together. Default,
-// and nil: nothing is measured, and requests pay nothing for it.
+// client can choose. The provider stays the caller's. Two Handlers want one each: what is counted by events would add
+// up, but what is looked up (tasks, dependencies, the circuit) would be that of one of them. Default, and
+// nil: nothing is measured, and requests pay nothing for it.
 func WithMetrics(p metric.MeterProvider) Option {
 	return func(s *settings) error {
 		s.metrics = p

@@ -149,7 +149,7 @@ func TestLeavingClient(t *testing.T) {
 	if span := s.await(traceID, "dixie.request", 1)[0]; span.Status != "UNSET" || span.Attributes["status_code"] != int64(200) {
 		t.Errorf("the request: %s %q %v", span.Status, span.StatusText, span.Attributes)
 	}
-	if span := s.await(traceID, "dixie.finn.inference", 2)[1]; span.Status != "ERROR" || !strings.Contains(span.StatusText, "abandoned") {
+	if span := s.await(traceID, "dixie.finn.inference", 2)[1]; span.Status != "UNSET" {
 		t.Errorf("the turn: %s %q", span.Status, span.StatusText)
 	}
 }

@@ -214,7 +214,9 @@ type permit struct {
 	done    func(error)
 	start   time.Time
 	settled atomic.Bool
-	tell    func(CallOutcome, time.Duration) // Nil when nobody listens.
+	// client is told of the operation's end; nil where nobody is.
+	client    *Client
+	operation string
 }
 
 // settle reports the outcome. Only the first report counts.
@@ -224,8 +226,8 @@ func (p *permit) settle(o outcome) {
 	}
 	p.done(verdict{outcome: o, start: p.start})
 	p.breaker.deliver()
-	if p.tell != nil {
-		p.tell(callOutcome(o), time.Since(p.start))
+	if p.client != nil {
+		p.client.tellCall(p.operation, callOutcome(o), time.Since(p.start))
 	}
 }
 

@@ -20,9 +20,20 @@ const (
 	CallHeld
 )
 
+// The operations, each named after its method of the [Client].
+const (
+	OperationCreateSession = "create_session"
+	OperationSession       = "session"
+	OperationSend          = "send"
+	OperationStream        = "stream"
+	OperationStaked        = "staked"
+)
+
 // CallResult is how a call ended.
 type CallResult struct {
-	Outcome CallOutcome
+	// Operation is one of the constants.
+	Operation string
+	Outcome   CallOutcome
 	// Took is the time until that was known. A stream that is the probe of a
 	// half-open circuit is known to be answered by its first event.
 	Took time.Duration
@@ -42,8 +53,8 @@ func callOutcome(o outcome) CallOutcome {
 }
 
 // tellCall tells of a call, if anybody listens.
-func (c *Client) tellCall(o CallOutcome, took time.Duration) {
+func (c *Client) tellCall(operation string, o CallOutcome, took time.Duration) {
 	if c.onCall != nil {
-		c.onCall(CallResult{Outcome: o, Took: took})
+		c.onCall(CallResult{Operation: operation, Outcome: o, Took: took})
 	}
 }

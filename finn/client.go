@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dixie/spansanitizer"
@@ -28,6 +29,7 @@ type Client struct {
 	hold    hold
 	health  healthCache
 	onCall  func(CallResult)
+	silent  atomic.Bool // See noteSilence.
 
 	closing    chan struct{}
 	background sync.WaitGroup

@@ -51,9 +51,9 @@ type Config struct {
 	// the caller's to close. Nil: a pool of the client's own, which reads no
 	// proxy from the environment, since Finn is an internal service.
 	HTTPClient *http.Client
-	// Logger takes circuit transitions (as circuit_breaker_transition), refused
-	// credentials and, at debug level, the code of failed calls. Nil: nothing
-	// is logged.
+	// Logger takes circuit transitions (as circuit_breaker_transition), why Finn
+	// does not answer (as finn_unreachable), refused credentials and, at debug
+	// level, the code of failed calls. Nil: nothing is logged.
 	Logger *slog.Logger
 	// OnCircuitChange is told each transition of the breaker, in order, one at
 	// a time, outside every lock, on the goroutine of a call that noticed it.
@@ -64,7 +64,7 @@ type Config struct {
 	// without it, the trace context of a call's ctx goes to Finn. Zero: no
 	// spans.
 	Tracer spansanitizer.Tracer
-	// OnCall is told how each call ended that the breaker has a say in, on the
+	// OnCall is told how each call ended, except probes of Finn's health, on the
 	// goroutine of the call. It must return soon and be safe for concurrent
 	// use. Nil: nobody is told.
 	OnCall func(CallResult)

@@ -2,6 +2,7 @@ package finn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -37,11 +38,14 @@ func (c *Client) infer(ctx context.Context) (context.Context, inference) {
 	return ctx, inference{span, start}
 }
 
-// report says how the call went.
+// report says how the call went. A look-up that this Finn does not serve, a session that it does not know and a caller
+// that has left are no failures.
 func (i inference) report(err error) {
 	if !i.span.IsRecording() {
 		return
 	}
 	i.span.SetAttributes(attribute.Float64(spansanitizer.LatencyMS, float64(time.Since(i.start).Microseconds())/1000)) //nolint:mnd // In milliseconds.
-	i.span.Fail(err)
+	if !errors.Is(err, ErrNotAvailable) && !errors.Is(err, ErrSessionNotFound) && !errors.Is(err, context.Canceled) {
+		i.span.Fail(err)
+	}
 }

@@ -131,10 +131,12 @@ func (c *Client) Staked(ctx context.Context, wallet string) (_ float64, err erro
 	ctx, inference := c.infer(ctx)
 	defer inference.span.End()
 	defer func() { inference.report(err) }()
-	_, err = c.exchange(ctx, call{
+	start := time.Now()
+	o, err := c.exchange(ctx, call{
 		method: http.MethodGet, path: "/api/conviction/" + wallet + "/staking",
 		route: "/api/conviction/{wallet}/staking", limit: c.control,
 	}, &answer)
+	c.tellCall(OperationStaked, callOutcome(o), time.Since(start))
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotFound {
 		return 0, &Error{Kind: ErrNotAvailable, Code: e.Code, Status: e.Status}

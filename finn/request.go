@@ -30,8 +30,10 @@ type call struct {
 	method string
 	path   string
 	route  string // The path's pattern, for logs.
-	body   []byte
-	limit  time.Duration
+	// operation is the call's name in a CallResult.
+	operation string
+	body      []byte
+	limit     time.Duration
 	// patience is the silence after which a deadline of the caller's is held
 	// against Finn. 0: limit.
 	patience time.Duration
@@ -45,7 +47,7 @@ func (call *call) patient(silent time.Duration) outcome {
 // counted makes the call under a permit of the breaker and decodes the answer
 // into out.
 func (c *Client) counted(ctx context.Context, call call, out any) error {
-	permit, err := c.admit(ctx)
+	permit, err := c.admit(ctx, call.operation)
 	if err != nil {
 		return err
 	}
@@ -58,22 +60,20 @@ func (c *Client) counted(ctx context.Context, call call, out any) error {
 
 // admit asks for leave to make a counted call. A call that is held back never
 // gets to the breaker.
-func (c *Client) admit(ctx context.Context) (*permit, error) {
+func (c *Client) admit(ctx context.Context, operation string) (*permit, error) {
 	if err := c.usable(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.hold.check(); err != nil {
-		c.tellCall(CallHeld, 0)
+		c.tellCall(operation, CallHeld, 0)
 		return nil, err
 	}
 	permit, err := c.breaker.acquire()
 	if err != nil {
-		c.tellCall(CallCircuitOpen, 0)
+		c.tellCall(operation, CallCircuitOpen, 0)
 		return nil, err
 	}
-	if c.onCall != nil {
-		permit.tell = c.tellCall
-	}
+	permit.client, permit.operation = c, operation
 	return permit, nil
 }
 
@@ -99,13 +99,14 @@ func (c *Client) exchange(ctx context.Context, call call, out any) (outcome, err
 	}
 	resp, err := c.do(req)
 	if err != nil {
-		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
+		return c.broken(ctx, limited, call.route, failed, call.patient(time.Since(start)), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := readAnswer(resp)
 	if err != nil {
-		return c.broken(ctx, limited, failed, call.patient(time.Since(start)), err)
+		return c.broken(ctx, limited, call.route, failed, call.patient(time.Since(start)), err)
 	}
+	c.noteAnswer(ctx)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refused(ctx, call.route, resp.StatusCode, resp.Header, body)
 	}
@@ -252,7 +253,7 @@ func silentFor(silent, patience time.Duration) outcome {
 // broken judges a call that ended without an answer: atLimit is the outcome
 // when a time limit of the client ended it, atDeadline when a deadline of the
 // caller did.
-func (c *Client) broken(ctx, limited context.Context, atLimit, atDeadline outcome, err error) (outcome, error) {
+func (c *Client) broken(ctx, limited context.Context, route string, atLimit, atDeadline outcome, err error) (outcome, error) {
 	switch cause := context.Cause(limited); {
 	case errors.Is(cause, errTimeLimit):
 		return atLimit, &Error{Kind: ErrUnavailable, Code: CodeTimeout, cause: context.DeadlineExceeded}
@@ -261,6 +262,7 @@ func (c *Client) broken(ctx, limited context.Context, atLimit, atDeadline outcom
 	case ctx.Err() != nil:
 		return excluded, abandoned(ctx)
 	}
+	c.noteSilence(ctx, route, err)
 	return failed, &Error{Kind: ErrUnavailable, Code: CodeUnreachable, cause: withoutURL(err)}
 }
 

@@ -94,7 +94,7 @@ func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (_ Sess
 	defer inference.span.End()
 	defer func() { inference.report(err) }()
 	err = c.counted(ctx, call{
-		method: http.MethodPost, path: "/api/sessions", route: "/api/sessions",
+		method: http.MethodPost, path: "/api/sessions", route: "/api/sessions", operation: OperationCreateSession,
 		body: body, limit: c.control,
 	}, &answer)
 	if err != nil {
@@ -139,8 +139,8 @@ func (c *Client) Send(ctx context.Context, sessionID, text string) (_ Turn, err 
 	err = c.counted(ctx, call{
 		method: http.MethodPost,
 		path:   "/api/sessions/" + url.PathEscape(sessionID) + "/message",
-		route:  "/api/sessions/{id}/message",
-		body:   body, limit: c.turn,
+		route:  "/api/sessions/{id}/message", operation: OperationSend,
+		body: body, limit: c.turn,
 		// The caller's time may have run while the turn waited for its session,
 		// and a whole answer is silent until it is there.
 		patience: min(c.idle, c.turn),
@@ -184,7 +184,7 @@ func (c *Client) Session(ctx context.Context, id string) (_ SessionState, err er
 	defer func() { inference.report(err) }()
 	err = c.counted(ctx, call{
 		method: http.MethodGet, path: "/api/sessions/" + url.PathEscape(id),
-		route: "/api/sessions/{id}", limit: c.control,
+		route: "/api/sessions/{id}", operation: OperationSession, limit: c.control,
 	}, &answer)
 	if err != nil {
 		return SessionState{}, err

@@ -36,6 +36,9 @@ type socket struct {
 	quiet  chan struct{}   // Closed by drained: the aborted turn has ended.
 }
 
+// socketRoute stands for the path of a socket in the log.
+const socketRoute = "/ws/{id}"
+
 // open dials Finn's socket of the session.
 func (s *stream) open(sessionID string) (outcome, error) {
 	c := s.client
@@ -93,7 +96,7 @@ func (t *keeping) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (s *stream) notOpened(ctx context.Context, resp *http.Response, err error) (outcome, error) {
 	if resp == nil || ctx.Err() != nil {
-		return s.client.broken(s.caller, ctx, failed, excluded, err)
+		return s.client.broken(s.caller, ctx, socketRoute, failed, excluded, err)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return failed, &Error{Kind: ErrUpstream, Code: CodeMalformed, Status: resp.StatusCode}
@@ -102,7 +105,7 @@ func (s *stream) notOpened(ctx context.Context, resp *http.Response, err error) 
 	if resp.Body != nil {
 		body, _ = io.ReadAll(resp.Body) // At most 1 KiB, already read.
 	}
-	o, err := s.client.refused(ctx, "/ws/{id}", resp.StatusCode, resp.Header, body)
+	o, err := s.client.refused(ctx, socketRoute, resp.StatusCode, resp.Header, body)
 	s.client.hold.heed(err)
 	return o, err
 }

@@ -45,7 +45,7 @@ func (c *Client) Stream(ctx context.Context, sessionID, text string, each func(E
 	ctx, inference := c.infer(ctx)
 	defer inference.span.End()
 	defer func() { inference.report(err) }()
-	permit, err := c.admit(ctx)
+	permit, err := c.admit(ctx, OperationStream)
 	if err != nil {
 		return Turn{}, err
 	}
@@ -136,6 +136,7 @@ func (s *stream) run(sessionID string, prompt []byte) (outcome, error) {
 func (s *stream) handle(f frame) (o outcome, end bool, err error) {
 	s.idle.Stop()
 	s.permit.proved()
+	s.client.noteAnswer(s.caller)
 	switch f.signal {
 	case signalEnd:
 		return succeeded, true, nil
@@ -206,7 +207,11 @@ func (s *stream) checkCut() {
 func (s *stream) ended(err error) (outcome, error) {
 	s.checkCut()
 	if !s.cut {
-		return closeError(err)
+		o, closed := closeError(err)
+		if errors.Is(closed, ErrUnavailable) {
+			s.client.noteSilence(s.caller, socketRoute, err)
+		}
+		return o, closed
 	}
 	var consumer *consumerError
 	var own *Error
@@ -225,7 +230,7 @@ func (s *stream) ended(err error) (outcome, error) {
 	// A silent Finn runs into a limit of the stream's own. A deadline of the
 	// caller's that comes before says nothing.
 	atLimit := silentFor(s.silent, min(s.client.control, s.client.turn))
-	return s.client.broken(s.caller, s.ctx, atLimit, excluded, err)
+	return s.client.broken(s.caller, s.ctx, socketRoute, atLimit, excluded, err)
 }
 
 // closing reads on after a fatal error to learn the close code.

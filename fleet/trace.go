@@ -55,14 +55,15 @@ func (s *Service) startSpawn(ctx context.Context, r SpawnRequest) (context.Conte
 	return ctx, span
 }
 
-// noteSpawned notes what an admission charged. A replay charges nothing; a denial is an answer and no failure.
+// noteSpawned notes what an admission charged. A replay charges nothing; a denial is an answer and no failure, and nor is
+// a request that was refused.
 func noteSpawned(span *spansanitizer.Span, spawned Spawned, err error) {
 	if !span.IsRecording() {
 		return
 	}
 	var denied *DeniedError
 	switch {
-	case errors.As(err, &denied) || spawned.Replayed:
+	case errors.As(err, &denied), errors.Is(err, ErrInvalidRequest), spawned.Replayed:
 	case err != nil:
 		span.Fail(err)
 	default:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,10 +84,22 @@ func (d *delivery) report(ctx context.Context, err error) {
 	case err == nil, d.failing && now.Sub(d.complained) < complainEvery:
 	default:
 		d.failing, d.complained = true, now
-		// A collector's answer may repeat what it was sent.
-		d.logger.WarnContext(ctx, "trace_export_failed",
-			"error", spansanitizer.ErrorText(err.Error()), "spans_dropped", d.queue.dropped.Load())
+		d.logger.WarnContext(ctx, "trace_export_failed", "error", reason(err), "spans_dropped", d.queue.dropped.Load())
 	}
+}
+
+// reason is the sanitised text of an error: a collector's answer may repeat what it was sent. What gRPC itself says of
+// its connection stands in quotation marks, of which nothing would be left.
+func reason(err error) string {
+	text := err.Error()
+	const connection = "connection error: desc = "
+	if before, after, ok := strings.Cut(text, connection); ok {
+		if quoted, err := strconv.QuotedPrefix(after); err == nil {
+			words, _ := strconv.Unquote(quoted) // It is quoted well.
+			text = before + "connection error: " + words
+		}
+	}
+	return spansanitizer.ErrorText(text)
 }
 
 // Shutdown closes the connection.

@@ -117,7 +117,7 @@ func prometheusLabel(key string) string {
 // MeterProvider returns what meters are made with.
 func (m *Metrics) MeterProvider() metric.MeterProvider { return m.provider }
 
-// Handler answers Prometheus. It asks for no key: put it on an address of its own, or behind [Metrics.Guarded].
+// Handler answers Prometheus. It asks for no key: put it on an address of its own, or give it to dixie.WithMetricsPage.
 func (m *Metrics) Handler() http.Handler { return m.scrape }
 
 // Shutdown ends the collection: what is measured afterwards is lost.

@@ -2,7 +2,6 @@ package telemetry_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -31,13 +30,9 @@ func newMetrics(t *testing.T, cfg telemetry.MetricsConfig) *telemetry.Metrics {
 	return m
 }
 
-func get(h http.Handler, authorization string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-	if authorization != "" {
-		r.Header.Set("Authorization", authorization)
-	}
+func get(h http.Handler) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w
 }
 
@@ -45,7 +40,7 @@ func get(h http.Handler, authorization string) *httptest.ResponseRecorder {
 func TestTargetInfoIsMinimal(t *testing.T) {
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name=hunter2,service.name=other")
 	m := newMetrics(t, telemetry.MetricsConfig{ServiceVersion: "1.2.3", Environment: "staging"})
-	body := get(m.Handler(), "").Body.String()
+	body := get(m.Handler()).Body.String()
 	const want = `target_info{deployment_environment="staging",deployment_environment_name="staging",service_name="dixie-bff",service_version="1.2.3"} 1`
 	if !strings.Contains(body, want) || strings.Contains(body, "hunter2") || strings.Count(body, "\ntarget_info{") != 1 {
 		t.Errorf("no line %s, or more than that:\n%s", want, body)
@@ -72,13 +67,13 @@ func TestBuckets(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Record(t.Context(), 0.002)
-	body := get(m.Handler(), "").Body.String()
+	body := get(m.Handler()).Body.String()
 	for _, want := range []string{`le="0.001"} 0`, `le="0.0025"} 1`, `le="120"} 1`} {
 		if !strings.Contains(body, "library_call_duration_seconds_bucket{"+want) {
 			t.Errorf("no bucket %s in\n%s", want, body)
 		}
 	}
-	if strings.Contains(get(other.Handler(), "").Body.String(), "library") {
+	if strings.Contains(get(other.Handler()).Body.String(), "library") {
 		t.Error("another registry has it too")
 	}
 }
@@ -94,43 +89,8 @@ func TestCardinalityIsBounded(t *testing.T) {
 	for i := range 5000 {
 		c.Add(t.Context(), 1, metric.WithAttributes(attribute.Int("n", i)))
 	}
-	if n := strings.Count(get(m.Handler(), "").Body.String(), "\nlibrary_calls_total{"); n == 0 || n > 2000 {
+	if n := strings.Count(get(m.Handler()).Body.String(), "\nlibrary_calls_total{"); n == 0 || n > 2000 {
 		t.Errorf("%d series", n)
-	}
-}
-
-func TestGuarded(t *testing.T) {
-	t.Parallel()
-	m := newMetrics(t, telemetry.MetricsConfig{})
-	for _, tt := range []struct {
-		key, authorization string
-		status             int
-		code               string
-	}{
-		{"the-key", "", http.StatusUnauthorized, "unauthorized"},
-		{"the-key", "Bearer ", http.StatusUnauthorized, "unauthorized"},
-		{"the-key", "Bearer the-keys", http.StatusForbidden, "forbidden"},
-		{"the-key", "Basic the-key", http.StatusForbidden, "forbidden"},
-		{"the-key", "Bearer the-key", http.StatusOK, ""},
-		{"the-key", "bearer  the-key", http.StatusOK, ""},
-		{"the-key", "the-key", http.StatusOK, ""},
-		{"", "", http.StatusForbidden, "forbidden"},
-		{"", "Bearer ", http.StatusForbidden, "forbidden"},
-		{"", "Bearer x", http.StatusForbidden, "forbidden"},
-	} {
-		w := get(m.Guarded(tt.key), tt.authorization)
-		var body struct {
-			Error     string `json:"error"`
-			RequestID string `json:"request_id"`
-		}
-		if tt.code != "" {
-			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-				t.Errorf("%q: %v", tt.authorization, err)
-			}
-		}
-		if w.Code != tt.status || body.Error != tt.code || body.RequestID != w.Header().Get("X-Request-Id") {
-			t.Errorf("key %q, %q: %d %s", tt.key, tt.authorization, w.Code, w.Body)
-		}
 	}
 }
 
@@ -157,7 +117,7 @@ func TestObserveSpans(t *testing.T) {
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	body := get(m.Handler(), "").Body.String()
+	body := get(m.Handler()).Body.String()
 	for _, want := range []string{"\ndixie_spans_exported_total 3\n", "\ndixie_spans_dropped_total 2\n", "\ndixie_spans_queued 0\n"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in\n%s", want, body)
@@ -166,7 +126,7 @@ func TestObserveSpans(t *testing.T) {
 	if err := registration.Unregister(); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(get(m.Handler(), "").Body.String(), "dixie_spans") {
+	if strings.Contains(get(m.Handler()).Body.String(), "dixie_spans") {
 		t.Error("still observed")
 	}
 }

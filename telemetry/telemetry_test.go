@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -338,6 +339,25 @@ func TestCollectorIsAway(t *testing.T) {
 	}
 	if len(otlptest.Leaks([]byte(got), hardhat)) != 0 {
 		t.Errorf("the collector's words are in the log:\n%s", got)
+	}
+}
+
+// TestNobodyListens: the log says why the collector cannot be reached.
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	log := &lines{}
+	tel := start(t, telemetry.Config{Endpoint: "http://" + listener.Addr().String(), Logger: log.logger()})
+	endSpans(t.Context(), tel, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_ = tel.Shutdown(ctx)
+	if got := log.String(); !strings.Contains(got, "connection refused") {
+		t.Errorf("%s", got)
 	}
 }
 

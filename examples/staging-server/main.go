@@ -141,13 +141,13 @@ func run(c config, logger *slog.Logger, people io.Writer) error {
 		return errors.Join(err, listener.Close())
 	}
 	defer metrics.close(logger)
-	opts = append(opts, dixie.WithMetrics(metrics.MeterProvider()))
+	opts = append(opts, dixie.WithMetrics(metrics.MeterProvider()), dixie.WithMetricsPage(metrics.Handler()))
 	h, err := dixie.New(opts...)
 	if err != nil {
 		return errors.Join(withRemedy(err), listener.Close())
 	}
 	server := &http.Server{
-		Handler: metrics.beside(h), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version, "build", build)

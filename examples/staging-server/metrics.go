@@ -32,7 +32,6 @@ type observable func(metric.Meter) (metric.Registration, error)
 type measuring struct {
 	*telemetry.Metrics
 
-	adminKey string
 	// own serves on an address of its own; nil without one.
 	own   *http.Server
 	ended chan struct{}
@@ -40,7 +39,7 @@ type measuring struct {
 
 // measure begins to collect, from what backs the process and from others, and listens where the configuration says.
 func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, others ...observable) (*measuring, error) {
-	m := &measuring{adminKey: c.adminKey, ended: make(chan struct{})}
+	m := &measuring{ended: make(chan struct{})}
 	var err error
 	if m.Metrics, err = telemetry.NewMetrics(telemetry.MetricsConfig{
 		ServiceVersion: dixie.Version, Environment: string(c.environment),
@@ -74,18 +73,6 @@ func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, oth
 	}()
 	logger.InfoContext(ctx, "metrics", "address", listener.Addr().String(), "path", metricsPath)
 	return m, nil
-}
-
-// beside puts /metrics before the handler, for whoever has the admin key.
-func (m *measuring) beside(h http.Handler) http.Handler {
-	guarded := m.Guarded(m.adminKey)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == metricsPath {
-			guarded.ServeHTTP(w, r)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 // close ends the listener and the collection.

@@ -94,13 +94,13 @@ func scrapeEverything(t *testing.T) exposition {
 		t.Fatal(err)
 	}
 	defer m.close(logger)
-	h, err := dixie.New(append(opts, dixie.WithMetrics(m.MeterProvider()),
+	h, err := dixie.New(append(opts, dixie.WithMetrics(m.MeterProvider()), dixie.WithMetricsPage(m.Handler()),
 		dixie.WithDependency(dixie.Dependency{Name: "postgresql", Check: b.pool.Ping}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = h.Shutdown(context.WithoutCancel(t.Context())) }()
-	server := m.beside(h)
+	server := http.Handler(h)
 	tokens, err := auth.NewHS256([]byte(secret))
 	if err != nil {
 		t.Fatal(err)

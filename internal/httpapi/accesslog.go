@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// logAccess writes one line for each request when it has ended: error at 5xx, warn at 4xx, else info.
+// logAccess writes one line for each request when it has ended: error at 5xx and for what broke off, warn at 4xx, else
+// info.
 // The path is the route's template, never what the client sent, so that no wallet, key or id of a
 // person gets into the log.
 func (a *API) logAccess(next http.Handler) http.Handler {
@@ -21,17 +22,16 @@ func (a *API) logAccess(next http.Handler) http.Handler {
 
 func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) {
 	ctx := r.Context()
-	status := http.StatusOK
+	x := exchangeFrom(ctx)
+	status := statusOf(w)
 	var sent int64
 	if rw, ok := w.(*response); ok {
-		if rw.status != 0 {
-			status = rw.status
-		}
 		sent = rw.bytes
 	}
+	aborted = aborted || status < http.StatusBadRequest && failureOf(x, status) != nil
 	level := slog.LevelInfo
 	switch {
-	case status >= http.StatusInternalServerError:
+	case status >= http.StatusInternalServerError || aborted:
 		level = slog.LevelError
 	case status >= http.StatusBadRequest:
 		level = slog.LevelWarn
@@ -39,7 +39,6 @@ func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) 
 	if !a.cfg.Logger.Enabled(ctx, level) {
 		return
 	}
-	x := exchangeFrom(ctx)
 	attrs := make([]slog.Attr, 0, 8) //nolint:mnd // The number of attributes below.
 	attrs = append(attrs,
 		slog.String("method", knownMethod(r.Method)),
@@ -75,9 +74,20 @@ func (a *API) routeOf(x *exchange, r *http.Request) string {
 		return "unmatched"
 	}
 	if _, pattern := a.mux.Handler(r); pattern != "" && pattern != "/" {
-		return pattern
+		return template(pattern)
 	}
 	return "unmatched"
+}
+
+// template is a pattern of the mux without its mark for the end of the path.
+func template(pattern string) string { return strings.TrimSuffix(pattern, "{$}") }
+
+// statusOf is the status that the client was told.
+func statusOf(w http.ResponseWriter) int {
+	if rw, ok := w.(*response); ok && rw.status != 0 {
+		return rw.status
+	}
+	return http.StatusOK
 }
 
 // knownMethod keeps a client from writing words of its own into the log.

@@ -111,6 +111,8 @@ type Config struct {
 	Tracer spansanitizer.Tracer
 	// Metrics measures; nil does not.
 	Metrics *instruments.Instruments
+	// MetricsPage answers GET /metrics for the admin; nil: there is no such path.
+	MetricsPage http.Handler
 	// OpenAPI is the description served at /api/openapi.yaml.
 	OpenAPI []byte
 }

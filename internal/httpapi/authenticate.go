@@ -130,7 +130,7 @@ func (a *API) admitListed(next http.Handler) http.Handler {
 // isExempt is about the first segment below /api/, whole: /api/healthy is not /api/health.
 func isExempt(path string) bool {
 	switch path {
-	case "/api/reputation/population", "/api/openapi.yaml":
+	case "/api/reputation/population", "/api/openapi.yaml", metricsPath:
 		return true
 	}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/api/"), "/")

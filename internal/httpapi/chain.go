@@ -25,7 +25,7 @@ func (a *API) outer(inner http.Handler) http.Handler {
 	)
 }
 
-// inner is what requests under /api/ pass, in this order: membership, then payment, then capability.
+// inner is what requests under /api/ and for the metrics pass, in this order: membership, then payment, then capability.
 func (a *API) inner(mux http.Handler) http.Handler {
 	stages := []middleware{
 		a.authenticate,
@@ -41,7 +41,7 @@ func (a *API) inner(mux http.Handler) http.Handler {
 		switch {
 		case !isCleanPath(r):
 			a.writeError(w, r, errNotFound)
-		case isAPI(r.URL.Path):
+		case isAPI(r.URL.Path), r.URL.Path == metricsPath && a.cfg.MetricsPage != nil:
 			api.ServeHTTP(w, r)
 		default:
 			mux.ServeHTTP(w, r)

@@ -24,7 +24,7 @@ func (a *API) recoverPanic(next http.Handler) http.Handler {
 			x := exchangeFrom(r.Context())
 			// The value may hold anything a client sent, so only its type is logged.
 			a.cfg.Logger.ErrorContext(r.Context(), "panic in handler",
-				"route", x.route, "panic_type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+				"route", a.routeOf(x, r), "panic_type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			if rw, ok := w.(*response); ok && rw.wroteHeader() {
 				// Half an answer must not look like a whole one.
 				x.cause = errPanic

@@ -90,8 +90,12 @@ func (a *API) reportGovernors(ctx context.Context, report *healthReport) {
 	}
 }
 
-// noteAnswer tells once that something does not answer, and once that it answers again.
+// noteAnswer tells once that something does not answer, and once that it answers again. Nothing is known of what was
+// asked for a client that has left.
 func (a *API) noteAnswer(ctx context.Context, name string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
 	if err == nil {
 		if _, was := a.silent.LoadAndDelete(name); was {
 			a.cfg.Logger.InfoContext(ctx, "answers again", "dependency", name)

@@ -63,20 +63,31 @@ func (a *API) allow(ctx context.Context, identity string, limit int) ratelimit.D
 		asking, cancel := context.WithTimeout(ctx, limiterTimeout)
 		defer cancel()
 		d, err := a.cfg.Limiter.Allow(asking, identity, limit)
+		a.noteLimiter(ctx, err)
 		if err == nil {
-			if a.limiterAway.CompareAndSwap(true, false) {
-				a.cfg.Logger.InfoContext(ctx, "rate limiter answers again")
-			}
 			return d
-		}
-		a.cfg.Metrics.LimiterFellBack(ctx)
-		// Said once, not for each request; a caller that has left says nothing about the limiter.
-		if ctx.Err() == nil && a.limiterAway.CompareAndSwap(false, true) {
-			a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", err.Error())
 		}
 	}
 	d, _ := a.limiter.Allow(ctx, identity, limit) // It never fails.
 	return d
+}
+
+// noteLimiter tells once, not for each request, that the shared limiter fails, and once that it works again. A caller
+// that has left says nothing about it.
+func (a *API) noteLimiter(ctx context.Context, err error) {
+	if err == nil {
+		if a.limiterAway.CompareAndSwap(true, false) {
+			a.cfg.Logger.InfoContext(ctx, "rate limiter answers again")
+		}
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	a.cfg.Metrics.LimiterFellBack(ctx)
+	if a.limiterAway.CompareAndSwap(false, true) {
+		a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", err.Error())
+	}
 }
 
 // rateIdentity is the wallet, else the API key's hash, else the address.

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"dixie/internal/instruments"
 )
+
+// metricsPath is where the admin reads what is measured.
+const metricsPath = "/metrics"
 
 // measure records how long each request takes and how many are under way, by the template of the route.
 func (a *API) measure(next http.Handler) http.Handler {
@@ -18,24 +20,25 @@ func (a *API) measure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		x := exchangeFrom(ctx)
-		template := strings.TrimSuffix(a.routeOf(x, r), "{$}")
-		measured := a.cfg.Metrics.Begin(ctx, template, r.Method)
+		measured := a.cfg.Metrics.Begin(ctx, a.routeOf(x, r), r.Method)
 		aborted := true
-		defer func() { measured.End(ctx, statusOf(w, aborted), time.Since(x.start)) }()
+		defer func() { measured.End(ctx, outcomeOf(w, x, aborted), time.Since(x.start)) }()
 		next.ServeHTTP(w, r)
 		aborted = false
 	})
 }
 
-// statusOf is the status of the answer, or 0 when the request was cut off within it.
-func statusOf(w http.ResponseWriter, aborted bool) int {
+// outcomeOf is the status that tells what became of a request: that of the failure for a stream that failed when its
+// header was out, and 0 for an answer that was cut off.
+func outcomeOf(w http.ResponseWriter, x *exchange, aborted bool) int {
 	if aborted {
 		return 0
 	}
-	if rw, ok := w.(*response); ok && rw.status != 0 {
-		return rw.status
+	status := statusOf(w)
+	if failure := failureOf(x, status); failure != nil {
+		return failure.Status
 	}
-	return http.StatusOK
+	return status
 }
 
 // signInOutcome is the word for the metrics of how a sign-in that failed did so.
@@ -50,6 +53,9 @@ func signInOutcome(err error) string {
 // more often.
 const answersFor = 10 * time.Second
 
+// finnDependency is Finn's name among the dependencies, as in the health report.
+const finnDependency = "loa_finn"
+
 // dependencyAnswers are who answered when last asked.
 type dependencyAnswers struct {
 	mu    sync.Mutex
@@ -57,8 +63,8 @@ type dependencyAnswers struct {
 	up    map[string]bool // GUARDED_BY(mu); never changed once it is here
 }
 
-// DependenciesUp tells of each dependency whether it answers, as of ten seconds ago at most. It takes two seconds at
-// most. The caller does not change the map.
+// DependenciesUp tells of each dependency, and of Finn, whether it answers, as of ten seconds ago at most. Of Finn, what
+// is not known within two seconds is no answer. The caller does not change the map.
 func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 	a.answers.mu.Lock()
 	defer a.answers.mu.Unlock()
@@ -66,12 +72,19 @@ func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 		return a.answers.up
 	}
 	results := make([]error, len(a.cfg.Dependencies))
+	finnUp := false
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		asking, cancel := context.WithTimeout(ctx, dependencyTimeout)
+		defer cancel()
+		finnUp = a.cfg.Finn.Health(asking).Healthy
+	})
 	for i, d := range a.cfg.Dependencies {
 		wg.Go(func() { results[i] = checkDependency(ctx, d) })
 	}
 	wg.Wait()
-	up := make(map[string]bool, len(results))
+	up := make(map[string]bool, len(results)+1)
+	up[finnDependency] = finnUp
 	for i, d := range a.cfg.Dependencies {
 		up[d.Name] = results[i] == nil
 	}

@@ -58,6 +58,13 @@ func (a *API) registerRoutes() {
 	a.route("/api/reputation/{nftId}/cohorts", methods{http.MethodGet: requireTier(governance.Builder, a.getReputationCohorts)})
 	a.route("/api/reputation/{nftId}/events", methods{http.MethodPost: a.postReputationEvent})
 
+	if a.cfg.MetricsPage != nil {
+		a.route(metricsPath, methods{http.MethodGet: a.requireAdmin(func(w http.ResponseWriter, r *http.Request) error {
+			a.cfg.MetricsPage.ServeHTTP(w, r)
+			return nil
+		})})
+	}
+
 	a.mux.Handle("/", a.handle(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
 }
 

@@ -43,31 +43,28 @@ func (a *API) finishRequest(span *spansanitizer.Span, w http.ResponseWriter, r *
 		return
 	}
 	x := exchangeFrom(r.Context())
-	status := http.StatusOK
-	if rw, ok := w.(*response); ok && rw.status != 0 {
-		status = rw.status
-	}
+	status := statusOf(w)
 	span.SetAttributes(
 		attribute.String(spansanitizer.Method, knownMethod(r.Method)),
 		attribute.String(spansanitizer.URL, a.routeOf(x, r)),
 		attribute.Int(spansanitizer.StatusCode, status),
 		attribute.Float64(spansanitizer.DurationMS, inMilliseconds(time.Since(x.start))),
 	)
-	switch failure := serverFailure(x.cause); {
-	case failure != nil && (status >= http.StatusInternalServerError || failure.Code != errInternal.Code):
+	if failure := failureOf(x, status); failure != nil {
 		span.Fail(failure)
-	case status >= http.StatusInternalServerError:
+	} else if status >= http.StatusInternalServerError {
 		span.SetStatus(codes.Error, http.StatusText(status))
 	}
 }
 
-// serverFailure is what a client is told of a cause, without the cause; nil if it is not the service that failed.
-func serverFailure(cause error) *apiError {
-	if cause == nil {
+// failureOf is how the service failed at a request, without the cause: before its answer, or within a stream whose
+// status says nothing of it. Nil if it did not fail. When a header is out, an unknown cause is a client that has left.
+func failureOf(x *exchange, status int) *apiError {
+	if x.cause == nil {
 		return nil
 	}
-	told := *toAPIError(cause)
-	if told.Status < http.StatusInternalServerError {
+	told := *toAPIError(x.cause)
+	if told.Status < http.StatusInternalServerError || status < http.StatusInternalServerError && told.Code == errInternal.Code {
 		return nil
 	}
 	told.cause = nil

@@ -24,7 +24,7 @@ func (b *builder) callers(i *Instruments) {
 		i.fallbacks.Add(context.Background(), 0)
 	}
 	i.signIns = b.tally("dixie.auth.sign_ins", "{attempt}", "Signed messages, by what became of them.",
-		keys{"outcome"}, single(SignedIn, SignInRefused, SignInNotListed, SignInUnavailable)...)
+		keys{outcomeKey}, single(SignedIn, SignInRefused, SignInNotListed, SignInUnavailable)...)
 	i.streams = b.upDown("dixie.chat.active_streams", "{stream}", "Chat answers that are being streamed.")
 	i.sockets = b.upDown("dixie.chat.active_sockets", "{socket}", "WebSockets that watch a session.")
 }

@@ -37,7 +37,7 @@ func (b *builder) fleet(i *Instruments) {
 		outcomes = append(outcomes, pair{TaskFailed, reason}, pair{TaskRetrying, reason})
 	}
 	i.outcomes = b.tally("dixie.fleet.task.outcomes", "{task}", "Tasks that ended, and attempts that another one follows.",
-		keys{"outcome", "reason"}, outcomes...)
+		keys{outcomeKey, "reason"}, outcomes...)
 }
 
 // Admitted counts a task that was admitted.

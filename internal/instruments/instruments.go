@@ -105,6 +105,9 @@ func (b *builder) duration(name, description string) metric.Float64Histogram {
 	return h
 }
 
+// outcomeKey is the attribute that says how something ended.
+const outcomeKey = "outcome"
+
 // pair is one combination of words; the second is empty where there is only one attribute.
 type pair [2]string
 
@@ -145,22 +148,22 @@ func (t tally) add(ctx context.Context, n int64, candidates ...pair) {
 	}
 }
 
-// timing is a duration with one attribute of a closed vocabulary.
+// timing is a duration whose attributes have a closed vocabulary.
 type timing struct {
 	histogram metric.Float64Histogram
-	options   map[string][]metric.RecordOption
+	options   map[pair][]metric.RecordOption
 }
 
-func (b *builder) timing(name, description, key string, words ...string) timing {
-	t := timing{histogram: b.duration(name, description), options: make(map[string][]metric.RecordOption, len(words))}
+func (b *builder) timing(name, description string, k keys, words ...pair) timing {
+	t := timing{histogram: b.duration(name, description), options: make(map[pair][]metric.RecordOption, len(words))}
 	for _, w := range words {
-		t.options[w] = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String(key, w)))}
+		t.options[w] = []metric.RecordOption{metric.WithAttributeSet(k.set(w))}
 	}
 	return t
 }
 
-func (t timing) record(ctx context.Context, seconds float64, word string) {
-	if options, ok := t.options[word]; ok {
+func (t timing) record(ctx context.Context, seconds float64, words pair) {
+	if options, ok := t.options[words]; ok {
 		t.histogram.Record(ctx, seconds, options...)
 	}
 }

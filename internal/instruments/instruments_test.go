@@ -28,8 +28,8 @@ func useAll(ctx context.Context, i *instruments.Instruments) {
 	i.Begin(ctx, "/nowhere", "GET").End(ctx, -1, time.Second)
 	i.CircuitChanged("open")
 	i.CircuitChanged("ajar")
-	i.FinnCalled(instruments.CallAnswered, time.Second)
-	i.FinnCalled("whatever", time.Second)
+	i.FinnCalled("send", instruments.CallAnswered, time.Second)
+	i.FinnCalled("send", "whatever", time.Second)
 	i.Admitted(ctx)
 	i.Denied(ctx, "budget_exceeded")
 	i.Denied(ctx, "the weather")
@@ -86,7 +86,7 @@ func TestWords(t *testing.T) {
 		"http.server.request.duration http.request.method=other,http.route=unmatched,status_class=aborted": 1,
 		"http.server.request.duration http.request.method=GET,http.route=unmatched,status_class=aborted":   1,
 		"dixie.finn.circuit.transitions state=open":                                                        1,
-		"dixie.finn.call.duration outcome=answered":                                                        1,
+		"dixie.finn.call.duration operation=send,outcome=answered":                                         1,
 		"dixie.governance.admissions decision=admit,reason=none":                                           1,
 		"dixie.governance.admissions decision=deny,reason=budget_exceeded":                                 1,
 		"dixie.governance.admissions decision=deny,reason=other":                                           1,

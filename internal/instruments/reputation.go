@@ -21,13 +21,14 @@ type Batch struct {
 
 func (b *builder) reputation(i *Instruments) {
 	i.reputationEvents = b.tally("dixie.reputation.events", "{event}", "Events of reputation, by what became of them.",
-		keys{"outcome"}, single("recorded", "duplicate", "refused", "failed")...)
+		keys{outcomeKey}, single("recorded", "duplicate", "refused", "failed")...)
 	var err error
 	i.batchSize, err = b.meter.Int64Histogram("dixie.reputation.batch.size", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that one step of the store took together."),
 		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256))
 	b.check(err)
-	i.batchDuration = b.timing("dixie.reputation.batch.duration", "Time of one step of the store.", "outcome", batchKept, batchFailed)
+	i.batchDuration = b.timing("dixie.reputation.batch.duration", "Time of one step of the store.",
+		keys{outcomeKey}, single(batchKept, batchFailed)...)
 }
 
 // BatchEnded records a step of the store.
@@ -48,5 +49,5 @@ func (i *Instruments) BatchEnded(ctx context.Context, b Batch) {
 	if b.Failed > 0 {
 		outcome = batchFailed
 	}
-	i.batchDuration.record(ctx, b.Took.Seconds(), outcome)
+	i.batchDuration.record(ctx, b.Took.Seconds(), pair{outcome})
 }
