@@ -43,13 +43,15 @@ type Event struct {
 	RetryCount int
 	// TraceParent is that of the task; of a [SpawnDenied], of the call that was denied. Empty is none.
 	TraceParent string
+	// TraceState goes with TraceParent, see [Task].
+	TraceState string
 }
 
 func taskEvent(kind EventType, t Task) Event {
 	e := Event{
 		Type: kind, TaskID: t.ID, Operator: t.Operator, At: t.UpdatedAt,
 		TaskType: t.TaskType, AgentType: t.AgentType, Branch: t.Branch, Tier: t.Tier, Model: t.Model,
-		RetryCount: t.RetryCount, TraceParent: t.TraceParent,
+		RetryCount: t.RetryCount, TraceParent: t.TraceParent, TraceState: t.TraceState,
 	}
 	if t.Failure != nil && (kind == AgentFailed || kind == AgentRetrying) {
 		e.Reason = t.Failure.Reason

@@ -14,7 +14,7 @@ import (
 // apart. A [*RunError] says more about a failure; any other error counts as one that may pass. The text
 // of an error goes to the debug log only, and must not quote the prompt. A panic is a failed attempt.
 //
-// ctx carries the span of [Task].TraceParent as a remote one, and no other: spans that start in it belong to
+// ctx carries the span of [Task].TraceParent, with its TraceState, as a remote one, and no other: spans that start in it belong to
 // the trace of the spawn.
 type Runner interface {
 	Run(ctx context.Context, job Job, report Report) error

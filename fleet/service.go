@@ -25,7 +25,8 @@ type Config struct {
 	Policy Policy
 	// Catalog routes task types to models; nil is [DefaultCatalog].
 	Catalog Catalog
-	// Logger gets what goes wrong, without identities and texts; nil logs nothing.
+	// Logger gets which task was spawned, with the context of the spawn, and what goes wrong, without identities
+	// and texts; nil logs nothing.
 	Logger *slog.Logger
 	// Workers is how many attempts run at a time, which bounds the memory and the processes they need;
 	// 0 is [DefaultWorkers].

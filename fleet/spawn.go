@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"unicode/utf8"
+
+	"dixie/internal/tracecontext"
 )
 
 // Spawned is what became of a spawn.
@@ -46,7 +48,7 @@ func (s *Service) spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 	if err != nil {
 		return Spawned{}, err
 	}
-	task.TraceParent = traceParent(ctx)
+	task.TraceParent, task.TraceState = tracecontext.Texts(ctx)
 	asked := Request{
 		Operator: r.Operator, Tier: r.Tier, TaskType: r.TaskType,
 		DescriptionLength: utf8.RuneCountInString(r.Description),
@@ -68,6 +70,7 @@ func (s *Service) spawn(ctx context.Context, r SpawnRequest) (Spawned, error) {
 		s.emit(ctx, denied)
 		return Spawned{}, &DeniedError{Decision: decision}
 	}
+	s.log.InfoContext(ctx, "fleet_task_spawned", "task_id", admission.Task.ID)
 	s.announce(ctx, event)
 	decision.BudgetSpent += decision.CostMicroUSD
 	decision.BudgetRemaining = max(0, decision.BudgetRemaining-decision.CostMicroUSD)

@@ -60,6 +60,9 @@ type Task struct {
 	// TraceParent is the span that spawned the task, as a W3C traceparent of version 00, for its attempts and
 	// its events to go on in that trace; empty is none. It is not for clients.
 	TraceParent string
+	// TraceState is what the vendors of that trace have to say, as a W3C tracestate of 512 bytes at most, to be
+	// handed on with TraceParent; empty is none. It is a client's own text: it is not for clients, logs and spans.
+	TraceState string
 
 	// CostMicroUSD is what the admission charged, and Cost how it came about.
 	CostMicroUSD int64

@@ -5,39 +5,18 @@ import (
 	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 
+	"dixie/internal/tracecontext"
 	"dixie/spansanitizer"
 )
 
-const (
-	// resourceTask is what admission is about.
-	resourceTask = "fleet_task"
-	// traceParentKey is the name of the header, and traceParentLength the length of the one form that is
-	// written into a task.
-	traceParentKey    = "traceparent"
-	traceParentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
-)
+// resourceTask is what admission is about.
+const resourceTask = "fleet_task"
 
-// traceParent is the span in ctx as text; empty if there is none, or none that is valid.
-func traceParent(ctx context.Context) string {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return ""
-	}
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier.Get(traceParentKey)
-}
-
-// inTrace returns ctx with the span that the text stands for as a remote one. Of a text that is not valid
-// it returns ctx without a span: an attempt is no part of the trace of whoever started the service.
-func inTrace(ctx context.Context, parent string) context.Context {
-	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
-	if len(parent) != traceParentLength {
-		return ctx
-	}
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceParentKey: parent})
+// inTrace returns ctx with the span that spawned the task as a remote one. Of a task without a valid one it
+// returns ctx without a span: an attempt is no part of the trace of whoever started the service.
+func (t Task) inTrace(ctx context.Context) context.Context {
+	return tracecontext.Restore(ctx, t.TraceParent, t.TraceState)
 }
 
 // startSpawn starts the span of a spawn.

@@ -331,7 +331,7 @@ func TestAttemptsRunInTheTraceOfTheSpawn(t *testing.T) {
 		}
 		return nil
 	}, func(t *testing.T, b *bundle) {
-		ctx, outer := spansanitizer.StartSpan(t.Context(), r.tracer, spansanitizer.Request)
+		ctx, outer := spansanitizer.StartSpan(trace.ContextWithSpanContext(t.Context(), client(t)), r.tracer, spansanitizer.Request)
 		answer, err := b.Spawn(ctx, request())
 		if err != nil {
 			t.Fatal(err)
@@ -350,6 +350,9 @@ func TestAttemptsRunInTheTraceOfTheSpawn(t *testing.T) {
 		if want := "00-" + parent.TraceID().String() + "-" + parent.SpanID().String() + "-01"; spawned.TraceParent != want {
 			t.Errorf("the task remembers %q, want %q", spawned.TraceParent, want)
 		}
+		if spawned.TraceState != clientState {
+			t.Errorf("the task remembers the state %q, want that of the client", spawned.TraceState)
+		}
 		if len(seen.spans) != 3 {
 			t.Fatalf("%d attempts, want 3", len(seen.spans))
 		}
@@ -362,17 +365,32 @@ func TestAttemptsRunInTheTraceOfTheSpawn(t *testing.T) {
 			t.Errorf("events %v, want 4", kinds)
 		}
 		for _, e := range b.events.all {
-			if e.TraceParent != spawned.TraceParent {
-				t.Errorf("the event %s has the trace %q, want that of the task", e.Type, e.TraceParent)
+			if e.TraceParent != spawned.TraceParent || e.TraceState != clientState {
+				t.Errorf("the event %s has the trace %q, %q, want that of the task", e.Type, e.TraceParent, e.TraceState)
 			}
 		}
 	}, r.on)
 }
 
+// clientState is what the vendors of a client's trace have to say.
+const clientState = "a=1,b@c=2"
+
+// client is a span of somebody who calls.
+func client(t *testing.T) trace.SpanContext {
+	t.Helper()
+	state, err := trace.ParseTraceState(clientState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceState: state, Remote: true,
+	})
+}
+
 // TestTraceWithoutTracer is T4.6: the trace of a caller is handed on while no spans are recorded here.
 func TestTraceWithoutTracer(t *testing.T) {
 	t.Parallel()
-	outer := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, Remote: true})
+	outer := client(t)
 	var seen attempts
 	inBubble(t, func(ctx context.Context, _ fleet.Job, _ fleet.Report) error {
 		seen.add(ctx)
@@ -390,6 +408,9 @@ func TestTraceWithoutTracer(t *testing.T) {
 		if got, want := b.events.all[0].TraceParent, "00-01000000000000000000000000000000-0200000000000000-00"; got != want {
 			t.Errorf("the task remembers %q, want %q", got, want)
 		}
+		if got := b.events.all[0].TraceState; got != clientState {
+			t.Errorf("the task remembers the state %q, want %q", got, clientState)
+		}
 	})
 }
 
@@ -398,7 +419,7 @@ func TestDenialsAreToldOfInTheirTrace(t *testing.T) {
 	t.Parallel()
 	r := newTracing()
 	inBubble(t, hang, func(t *testing.T, b *bundle) {
-		ctx, outer := spansanitizer.StartSpan(t.Context(), r.tracer, spansanitizer.Request)
+		ctx, outer := spansanitizer.StartSpan(trace.ContextWithSpanContext(t.Context(), client(t)), r.tracer, spansanitizer.Request)
 		defer outer.End()
 		if _, err := b.Spawn(ctx, request()); err == nil {
 			t.Fatal("the spawn is admitted")
@@ -409,6 +430,9 @@ func TestDenialsAreToldOfInTheirTrace(t *testing.T) {
 		if got, id := b.events.all[0].TraceParent, outer.SpanContext().TraceID().String(); !strings.HasPrefix(got, "00-"+id) {
 			t.Errorf("the event has the trace %q, want %s", got, id)
 		}
+		if got := b.events.all[0].TraceState; got != clientState {
+			t.Errorf("the event has the state %q, want %q", got, clientState)
+		}
 	}, r.on, func(cfg *fleet.Config) { cfg.Policy = deny("budget_exceeded") })
 }
 
@@ -418,18 +442,22 @@ func TestTraceThatIsNotValid(t *testing.T) {
 	t.Parallel()
 	const ids = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 	for name, c := range map[string]struct {
-		parent string
-		valid  bool
+		parent, state string
+		valid         bool
+		wantState     string
 	}{
-		"valid":         {"00-" + ids + "-01", true},
-		"none":          {"", false},
-		"words":         {"words of " + alice, false},
-		"zeros":         {"00-00000000000000000000000000000000-0000000000000000-01", false},
-		"upper case":    {"00-" + strings.ToUpper(ids) + "-01", false},
-		"version ff":    {"ff-" + ids + "-01", false},
-		"reserved flag": {"00-" + ids + "-08", false},
-		"extra fields":  {"cc-" + ids + "-01-" + strings.Repeat("x", 100_000), false},
-		"short":         {"00-" + ids + "-1", false},
+		"valid":               {"00-" + ids + "-01", clientState, true, clientState},
+		"no state":            {"00-" + ids + "-01", "", true, ""},
+		"a state that is not": {"00-" + ids + "-01", "words of " + alice, true, ""},
+		"too long a state":    {"00-" + ids + "-01", "a=" + strings.Repeat("v", 250) + ",b=" + strings.Repeat("v", 260), true, ""},
+		"none":                {"", clientState, false, ""},
+		"words":               {"words of " + alice, clientState, false, ""},
+		"zeros":               {"00-00000000000000000000000000000000-0000000000000000-01", clientState, false, ""},
+		"upper case":          {"00-" + strings.ToUpper(ids) + "-01", clientState, false, ""},
+		"version ff":          {"ff-" + ids + "-01", clientState, false, ""},
+		"reserved flag":       {"00-" + ids + "-08", clientState, false, ""},
+		"extra fields":        {"cc-" + ids + "-01-" + strings.Repeat("x", 100_000), clientState, false, ""},
+		"short":               {"00-" + ids + "-1", clientState, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -451,13 +479,13 @@ func TestTraceThatIsNotValid(t *testing.T) {
 				at := time.Now().UTC()
 				_, err = store.Admit(t.Context(), fleet.NewTask{Task: fleet.Task{
 					ID: "0198c0de-0000-7000-8000-000000000001", Operator: alice, Status: fleet.Proposed, Attempt: 1,
-					Timeout: time.Hour, CreatedAt: at, UpdatedAt: at, TraceParent: c.parent,
+					Timeout: time.Hour, CreatedAt: at, UpdatedAt: at, TraceParent: c.parent, TraceState: c.state,
 				}}, func(fleet.Snapshot) fleet.Decision { return fleet.Decision{Admit: true} })
 				if err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				if len(seen.spans) != 1 || seen.spans[0].IsValid() != c.valid {
+				if len(seen.spans) != 1 || seen.spans[0].IsValid() != c.valid || seen.spans[0].TraceState().String() != c.wantState {
 					t.Errorf("%d attempts, in %v", len(seen.spans), seen.spans)
 				}
 				if err := service.Close(t.Context()); err != nil {

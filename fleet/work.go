@@ -31,7 +31,7 @@ func (s *Service) work(ctx context.Context, a Attempt) error {
 	if err != nil {
 		return s.notTaken(ctx, a, err)
 	}
-	ctx, runCtx = inTrace(ctx, t.TraceParent), inTrace(runCtx, t.TraceParent)
+	ctx, runCtx = t.inTrace(ctx), t.inTrace(runCtx)
 	runCtx, cancelTimeout := context.WithTimeoutCause(runCtx, t.Timeout, ErrTimeout)
 	defer cancelTimeout()
 

@@ -125,6 +125,71 @@ func TestDownTakesTheNewestBack(t *testing.T) {
 	}
 }
 
+// TestTraceStateColumn: 7 keeps the tasks of 6, which have no state, and its way back drops that column alone.
+func TestTraceStateColumn(t *testing.T) {
+	t.Parallel()
+	const before = 6
+	url := postgres.Database(t)
+	m, conn := newMigrator(t, url, migrate.Config{}), connect(t, url)
+	up(t, m)
+	down := func() {
+		t.Helper()
+		status, err := m.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := 0
+		for _, s := range status {
+			if s.Source == migrate.Dixie && s.Version > before {
+				newer++
+			}
+		}
+		if _, err := m.Down(t.Context(), newer); err != nil || newer == 0 {
+			t.Fatalf("down by %d: %v", newer, err)
+		}
+	}
+	traces := func() (columns []string) {
+		t.Helper()
+		rows, err := conn.Query(t.Context(), `SELECT column_name || ' ' || data_type || ' ' || is_nullable FROM information_schema.columns
+			WHERE table_name = 'fleet_tasks' AND column_name LIKE 'trace%' ORDER BY 1`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return columns
+	}
+	down()
+	if diff := cmp.Diff([]string{"traceparent text YES"}, traces()); diff != "" {
+		t.Errorf("taken back (-want +got):\n%s", diff)
+	}
+	_, err := conn.Exec(t.Context(), `INSERT INTO fleet_tasks (id, operator_id, tier, task_type, description, repository, base_branch,
+			agent_type, model, branch, context_hash, status, version, attempt, retry_count, max_retries, timeout, prompt_tokens,
+			reference, pr_number, admission_limit, cost_micro_usd, cost, created_at, updated_at, history, traceparent)
+		VALUES (gen_random_uuid(), 'o', 't', 't', 'd', 'r', 'b', 'a', 'm', 'b', 'h', 'completed', 1, 1, 0, 3, '1 hour', 1,
+			'', 0, 1, 1, '{}', now(), now(), '[]', 'kept')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // The way there, back, and there again.
+		up(t, m)
+		if diff := cmp.Diff([]string{"traceparent text YES", "tracestate text YES"}, traces()); diff != "" {
+			t.Errorf("applied (-want +got):\n%s", diff)
+		}
+		var parent string
+		var state *string
+		if err := conn.QueryRow(t.Context(), "SELECT traceparent, tracestate FROM fleet_tasks").Scan(&parent, &state); err != nil || parent != "kept" || state != nil {
+			t.Errorf("a task of before: traceparent %q, tracestate %v, %v", parent, state, err)
+		}
+		if _, err := conn.Exec(t.Context(), "UPDATE fleet_tasks SET tracestate = 'a=1'"); err != nil {
+			t.Fatal(err)
+		}
+		down()
+	}
+}
+
 // setting reads lock_timeout and the pid of the session.
 func setting(t *testing.T, conn *pgx.Conn) (timeout string, pid uint32) {
 	t.Helper()

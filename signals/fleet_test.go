@@ -109,8 +109,8 @@ func TestFleetOnPostgres(t *testing.T) {
 	for _, m := range stored(t, nats.ClientURL()) {
 		kind, _ := strings.CutPrefix(m.subject, "dixie.fleet.")
 		task, _, _ := strings.Cut(m.id, "/")
-		if m.trace != parent { // T4.6
-			t.Errorf("%s of %s has the trace %q, want %q", kind, task, m.trace, parent)
+		if m.trace != parent || m.state != state { // T4.6
+			t.Errorf("%s of %s has the trace %q, %q, want %q, %q", kind, task, m.trace, m.state, parent, state)
 		}
 		got[strings.ToUpper(kind)+" "+task]++
 	}

@@ -94,8 +94,8 @@ func admin(tb testing.TB, url string) jetstream.JetStream {
 	return js
 }
 
-// message is one in the stream. Its trace is the header traceparent.
-type message struct{ subject, id, body, trace string }
+// message is one in the stream. Its trace and state are the headers traceparent and tracestate.
+type message struct{ subject, id, body, trace, state string }
 
 // stored returns what is in the stream, in order.
 func stored(tb testing.TB, url string) []message {
@@ -111,7 +111,10 @@ func stored(tb testing.TB, url string) []message {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		all = append(all, message{m.Subject, m.Header.Get(nats.MsgIdHdr), string(m.Data), strings.Join(m.Header["traceparent"], " and ")})
+		all = append(all, message{
+			m.Subject, m.Header.Get(nats.MsgIdHdr), string(m.Data),
+			strings.Join(m.Header["traceparent"], " and "), strings.Join(m.Header["tracestate"], " and "),
+		})
 	}
 	return all
 }
@@ -188,10 +191,13 @@ func turn(session string) chat.Interaction {
 }
 
 // parent is the trace that things happen in, as a header and as a context.
-const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+const (
+	parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	state  = "a=1,b@c=2"
+)
 
 func inTrace(ctx context.Context) context.Context {
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent, "tracestate": state})
 }
 
 const alice = "0xA11CE00000000000000000000000000000000001"
@@ -216,6 +222,13 @@ func (j *journal) Write(p []byte) (int, error) {
 }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
+
+// count says how often a text is in the log.
+func (j *journal) count(text string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), text)
+}
 
 // lines returns those with an event.
 func (j *journal) lines(event string) []string {

@@ -67,7 +67,7 @@ func TestPayloads(t *testing.T) {
 			t.Parallel()
 			nats := startNATS(t)
 			p := open(t, nats.ClientURL())
-			want := []message{{c.subject, "", c.body, ""}}
+			want := []message{{subject: c.subject, body: c.body}}
 			switch signal := c.offer.(type) {
 			case chat.Interaction:
 				p.Interaction(t.Context(), signal)

@@ -122,8 +122,11 @@ func (p *Publisher) publish(ctx context.Context, l *link, id string, m message) 
 	if id != "" {
 		msg.Header.Set(nats.MsgIdHdr, id)
 	}
-	if m.trace != "" {
-		msg.Header.Set(traceHeader, m.trace)
+	if m.trace.parent != "" {
+		msg.Header.Set(parentHeader, m.trace.parent)
+	}
+	if m.trace.state != "" {
+		msg.Header.Set(stateHeader, m.trace.state)
 	}
 	err := p.request(ctx, l, m.subject, func(ctx context.Context) error {
 		_, err := l.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))

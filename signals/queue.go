@@ -13,11 +13,11 @@ type signal struct {
 type message struct {
 	subject string
 	body    []byte
-	trace   string // A W3C traceparent, or empty.
+	trace   traceContext
 }
 
 // size is what counts of a message that is buffered.
-func (m message) size() int { return len(m.body) + len(m.trace) }
+func (m message) size() int { return len(m.body) + len(m.trace.parent) + len(m.trace.state) }
 
 // outcome is how a signal leaves the queue.
 type outcome int

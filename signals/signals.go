@@ -7,8 +7,8 @@
 // never wait and never fail: they put the signal into a bounded buffer, from which it is published in order
 // while NATS is there; what does not fit is dropped and counted, see [Stats].
 //
-// A signal that belongs to a trace has a header traceparent, as the W3C writes it, beside its id: that of the
-// task's spawn for a task, and that of the turn for a chat turn.
+// A signal that belongs to a trace has a header traceparent, and tracestate where there is one, as the W3C writes
+// them, beside its id: those of the task's spawn for a task, and those of the turn for a chat turn.
 //
 // The stream is [Stream]. It is created where it is missing; one that exists is left as it is.
 package signals

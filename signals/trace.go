@@ -3,35 +3,28 @@ package signals
 import (
 	"context"
 
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
-
 	"dixie/fleet"
+	"dixie/internal/tracecontext"
 )
 
+// The headers of a message that say of which trace it is a part. Unlike those of HTTP they are compared letter by
+// letter; these are their names in W3C Trace Context.
 const (
-	// traceHeader is the header of a message that says of which trace it is a part.
-	traceHeader = "traceparent"
-	// traceLength is the length of the one form that is sent.
-	traceLength = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+	parentHeader = "traceparent"
+	stateHeader  = "tracestate"
 )
 
-// traceOf is the span in ctx as a W3C traceparent; empty if there is none, or none that is valid.
-func traceOf(ctx context.Context) string {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return ""
-	}
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier.Get(traceHeader)
+// traceContext is the trace of a message: the values of its headers, empty where there is none.
+type traceContext struct{ parent, state string }
+
+// traceOf is the span in ctx, if there is a valid one.
+func traceOf(ctx context.Context) (t traceContext) {
+	t.parent, t.state = tracecontext.Texts(ctx)
+	return t
 }
 
 // eventTrace is the trace of an event, if it is valid: it may have come through a database. That of ctx, which is
 // the caller's, does not count.
-func eventTrace(ctx context.Context, e fleet.Event) string {
-	if len(e.TraceParent) != traceLength {
-		return ""
-	}
-	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
-	return traceOf(propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceHeader: e.TraceParent}))
+func eventTrace(ctx context.Context, e fleet.Event) traceContext {
+	return traceOf(tracecontext.Restore(ctx, e.TraceParent, e.TraceState))
 }

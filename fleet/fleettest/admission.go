@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,19 +190,33 @@ func admitKeyFreed(b *bench) {
 	}
 }
 
+// spawnTrace is what a task remembers of its spawn's trace.
+type spawnTrace struct{ parent, state string }
+
+func traceOf(t fleet.Task) spawnTrace { return spawnTrace{t.TraceParent, t.TraceState} }
+
+// longestState is a tracestate as long as one may be.
+func longestState() string {
+	long := strings.Repeat("v", 200)
+	return "a=" + long + ",b=" + long + ",c=" + long[:104]
+}
+
 // admitTrace wants the trace of a task, and that it has none, wherever the task comes out.
 func admitTrace(b *bench) {
-	for key, parent := range map[string]string{
-		"traced": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "untraced": "",
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for key, want := range map[string]spawnTrace{
+		"traced": {parent, "a=1,b@c=2"}, "traced, with the longest state": {parent, longestState()},
+		"traced, without a state": {parent: parent}, "untraced": {},
 	} {
 		in := proposal(alice, noon())
-		in.IdempotencyKey, in.Task.TraceParent = key, parent
+		in.IdempotencyKey, in.Task.TraceParent, in.Task.TraceState = key, want.parent, want.state
 		a, err := b.store.Admit(b.ctx, in, admitAt(1))
 		if err != nil {
 			b.Fatalf("Admit: %v", err)
 		}
 		again := proposal(alice, noon())
 		again.IdempotencyKey, again.Task.TraceParent = key, "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-01"
+		again.Task.TraceState = "f=f"
 		replay, err := b.store.Admit(b.ctx, again, admitAt(1))
 		if err != nil || !replay.Replayed {
 			b.Fatalf("Admit again = %+v, %v; want a replay", replay, err)
@@ -212,12 +227,13 @@ func admitTrace(b *bench) {
 		if err != nil || len(listing.Tasks) != 1 {
 			b.Fatalf("List: %+v, %v", listing, err)
 		}
-		for from, got := range map[string]string{
-			"Admit": a.Task.TraceParent, "a replay": replay.Task.TraceParent, "Update": second.TraceParent,
-			"Get": b.get(only(alice), in.Task.ID).TraceParent, "List": listing.Tasks[0].TraceParent, "a rescue's event": event.TraceParent,
+		for from, got := range map[string]spawnTrace{
+			"Admit": traceOf(a.Task), "a replay": traceOf(replay.Task), "Update": traceOf(second),
+			"Get": traceOf(b.get(only(alice), in.Task.ID)), "List": traceOf(listing.Tasks[0]),
+			"a rescue's event": {event.TraceParent, event.TraceState},
 		} {
-			if got != parent {
-				b.Errorf("%s has the trace %q, want %q", from, got, parent)
+			if got != want {
+				b.Errorf("%s has the trace %q, want %q", from, got, want)
 			}
 		}
 		b.walk(b.get(only(alice), in.Task.ID), fleet.Cancelled)

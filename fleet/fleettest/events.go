@@ -80,7 +80,7 @@ func announced(operator string) fleet.NewTask {
 	in.Event = fleet.Event{
 		Type: fleet.AgentSpawned, TaskID: in.Task.ID, Operator: operator, At: in.Task.CreatedAt, TaskType: in.Task.TaskType,
 		AgentType: in.Task.AgentType, Branch: in.Task.Branch, Tier: in.Task.Tier, Model: in.Task.Model,
-		RoutingReason: "requested", Reason: "none", RetryCount: 7, TraceParent: in.Task.TraceParent,
+		RoutingReason: "requested", Reason: "none", RetryCount: 7, TraceParent: in.Task.TraceParent, TraceState: in.Task.TraceState,
 	}
 	return in
 }

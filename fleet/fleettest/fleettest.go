@@ -88,8 +88,8 @@ func proposal(operator string, at time.Time) fleet.NewTask {
 		AgentType:        fleet.ClaudeCode, Model: "claude-opus-4-6",
 		Branch: "fleet/0123456789ab-01234567", ContextHash: hashOf("Fix the door"),
 		Status: fleet.Proposed, Attempt: 1, MaxRetries: 3, Timeout: 2 * time.Hour, PromptTokens: 8000,
-		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-		CreatedAt:   at, UpdatedAt: at,
+		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "vendor=1,other@vendor=2",
+		CreatedAt: at, UpdatedAt: at,
 		History: []fleet.Passage{{Status: fleet.Proposed, At: at}},
 	}}
 }

@@ -110,7 +110,7 @@ func updateKeeps(b *bench) {
 	task := b.admit(alice, noon(), 5)
 	got, err := b.store.Update(b.ctx, b.fence(task), func(t fleet.Task) (fleet.Change, error) {
 		t.Operator, t.Description, t.ContextHash, t.CostMicroUSD, t.CreatedAt, t.Version = bob, "x", "x", 0, noon().Add(time.Hour), 99
-		t.ID, t.Branch, t.MaxRetries, t.Limit, t.TraceParent = newID(), "x", 10, 99, "x"
+		t.ID, t.Branch, t.MaxRetries, t.Limit, t.TraceParent, t.TraceState = newID(), "x", 10, 99, "x", "x=x"
 		return fleet.Change{Task: t}, nil
 	})
 	want := task.Clone()

@@ -406,7 +406,7 @@ func (s *Store) Health(context.Context) (fleet.Health, error) {
 // textSize is what a task takes of MaxBytes.
 func textSize(t fleet.Task) int {
 	const fixed = 1024 // The struct, its short fields and its places in lists and maps.
-	size := fixed + len(t.Description) + len(t.Repository) + len(t.Operator)
+	size := fixed + len(t.Description) + len(t.Repository) + len(t.Operator) + len(t.TraceState)
 	for key, value := range t.ContextOverrides {
 		size += len(key) + len(value)
 	}

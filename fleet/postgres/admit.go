@@ -26,9 +26,9 @@ const (
 			context_overrides, agent_type, model, branch, context_hash, status, version, attempt,
 			retry_count, max_retries, timeout, prompt_tokens, reference, pr_number, failure,
 			admission_limit, cost_micro_usd, cost, created_at, updated_at, spawned_at, completed_at,
-			history, run_at, job_id, traceparent)
+			history, run_at, job_id, traceparent, tracestate)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-			$17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, nullif($33, ''))`
+			$17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, nullif($33, ''), nullif($34, ''))`
 	insertCharge = `INSERT INTO budget_ledger (operator_id, day, task_id, kind, amount_micro_usd)
 		VALUES ($1, $2, $3, 'charge', $4)`
 	insertKey = `INSERT INTO fleet_idempotency (operator_id, idempotency_key, task_id) VALUES ($1, $2, $3)`
@@ -137,7 +137,7 @@ func insert(ctx context.Context, tx pgx.Tx, r record, key string) error {
 		data.overrides, t.AgentType, t.Model, t.Branch, t.ContextHash, t.Status, t.Version, t.Attempt,
 		t.RetryCount, t.MaxRetries, t.Timeout, t.PromptTokens, t.Reference, t.PRNumber, data.failure,
 		t.Limit, t.CostMicroUSD, data.cost, t.CreatedAt, t.UpdatedAt, orNull(t.SpawnedAt), orNull(t.CompletedAt),
-		data.history, r.runAt, r.jobID, t.TraceParent)
+		data.history, r.runAt, r.jobID, t.TraceParent, t.TraceState)
 	batch.Queue(insertCharge, t.Operator, day(t.CreatedAt), t.ID, t.CostMicroUSD)
 	if key != "" {
 		batch.Queue(insertKey, t.Operator, key, t.ID)

@@ -63,12 +63,19 @@ func admit(t *testing.T, service *fleet.Service) string {
 	return admitIn(t.Context(), t, service)
 }
 
-// spawner is a span of another process.
-func spawner() trace.SpanContext {
+// spawner is a span of another process, in whose trace vendors have something to say.
+func spawner(t *testing.T) trace.SpanContext {
+	t.Helper()
+	state, err := trace.ParseTraceState(spawnerState)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4, 5, 6}, TraceFlags: trace.FlagsSampled, Remote: true,
+		TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4, 5, 6}, TraceFlags: trace.FlagsSampled, TraceState: state, Remote: true,
 	})
 }
+
+const spawnerState = "a=1,b@c=2"
 
 // admitIn is admit with a context of the spawn's own.
 func admitIn(ctx context.Context, t *testing.T, service *fleet.Service) string {

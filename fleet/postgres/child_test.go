@@ -126,7 +126,7 @@ func TestKilledWorker(t *testing.T) {
 		traces <- trace.SpanContextFromContext(ctx)
 		return work(ctx, job, report)
 	})
-	parent := spawner()
+	parent := spawner(t)
 	id := admitIn(trace.ContextWithSpanContext(t.Context(), parent), t, service)
 	worker := spawn(t, url)
 	worker.expect(t, "running", id)

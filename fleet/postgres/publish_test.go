@@ -115,7 +115,7 @@ func (j *journal) count(part string) int {
 }
 
 // TestEventsAndTheirTrace is T4.6: the trace of a task is in the jobs that publish its events, and jobs of a
-// version that knew of no traces are published without.
+// version that knew of no traces, or of no states, are published without.
 func TestEventsAndTheirTrace(t *testing.T) {
 	t.Parallel()
 	told := make(chan fleet.Event, 10)
@@ -126,19 +126,23 @@ func TestEventsAndTheirTrace(t *testing.T) {
 	}
 	url := server.Migrated(t)
 	service, store := serve(t, url, cfg, absent)
-	parent := spawner()
+	parent := spawner(t)
 	ctx := trace.ContextWithSpanContext(t.Context(), parent)
-	traced, old := admitIn(ctx, t, service), admitIn(ctx, t, service)
-	mustExec(t, connect(t, url), `UPDATE river_job SET args = args #- '{event,TraceParent}'
-		WHERE kind = 'dixie_fleet_signal' AND args #>> '{event,TaskID}' = '`+old+`'`)
+	traced, older, oldest := admitIn(ctx, t, service), admitIn(ctx, t, service), admitIn(ctx, t, service)
+	pool := connect(t, url)
+	mustExec(t, pool, `UPDATE river_job SET args = args #- '{event,TraceState}'
+		WHERE kind = 'dixie_fleet_signal' AND args #>> '{event,TaskID}' IN ('`+older+`', '`+oldest+`')`)
+	mustExec(t, pool, `UPDATE river_job SET args = args #- '{event,TraceParent}'
+		WHERE kind = 'dixie_fleet_signal' AND args #>> '{event,TaskID}' = '`+oldest+`'`)
 	if err := store.Start(t.Context(), 1, func(context.Context, fleet.Attempt) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{traced: "00-" + parent.TraceID().String() + "-" + parent.SpanID().String() + "-01", old: ""}
-	got := make(map[string]string)
+	spawn := "00-" + parent.TraceID().String() + "-" + parent.SpanID().String() + "-01"
+	want := map[string][2]string{traced: {spawn, spawnerState}, older: {spawn, ""}, oldest: {"", ""}}
+	got := make(map[string][2]string)
 	for range want {
 		e := receive(t, told)
-		got[e.TaskID] = e.TraceParent
+		got[e.TaskID] = [2]string{e.TraceParent, e.TraceState}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("traces by task (-want +got):\n%s", diff)
@@ -161,7 +165,7 @@ func TestAttemptsAndTheirTrace(t *testing.T) {
 	if err := service.Start(trace.ContextWithSpanContext(t.Context(), starter)); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []trace.SpanContext{spawner(), {}} {
+	for _, want := range []trace.SpanContext{spawner(t), {}} {
 		id := admitIn(trace.ContextWithSpanContext(t.Context(), want), t, service)
 		await(t, store, id, fleet.Completed)
 		for attempt := range 2 {

@@ -24,7 +24,7 @@ const columns = `t.id::text, t.operator_id, t.tier, t.task_type, t.description, 
 	t.context_overrides, t.agent_type, t.model, t.branch, t.context_hash, t.status, t.version, t.attempt,
 	t.retry_count, t.max_retries, t.timeout, t.prompt_tokens, t.reference, t.pr_number, t.failure,
 	t.admission_limit, t.cost_micro_usd, t.cost, t.created_at, t.updated_at, t.spawned_at, t.completed_at,
-	t.history, t.run_at, t.job_id, coalesce(t.traceparent, '')`
+	t.history, t.run_at, t.job_id, coalesce(t.traceparent, ''), coalesce(t.tracestate, '')`
 
 // record is a row of fleet_tasks, except for the lease.
 type record struct {
@@ -69,7 +69,7 @@ func scan(row pgx.Row) (record, error) {
 		&overrides, &t.AgentType, &t.Model, &t.Branch, &t.ContextHash, &t.Status, &t.Version, &t.Attempt,
 		&t.RetryCount, &t.MaxRetries, &t.Timeout, &t.PromptTokens, &t.Reference, &t.PRNumber, &failed,
 		&t.Limit, &t.CostMicroUSD, &costs, &t.CreatedAt, &t.UpdatedAt, &spawnedAt, &completedAt,
-		&history, &r.runAt, &r.jobID, &t.TraceParent,
+		&history, &r.runAt, &r.jobID, &t.TraceParent, &t.TraceState,
 	)
 	if err != nil {
 		return record{}, err //nolint:wrapcheck // The callers say what they were doing.

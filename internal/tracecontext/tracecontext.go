@@ -132,12 +132,37 @@ func Format(sc trace.SpanContext) string {
 
 // Inject sets the headers of the span in ctx. Without a valid one it sets none, and allocates nothing.
 func Inject(ctx context.Context, h http.Header) {
-	sc := trace.SpanContextFromContext(ctx)
-	if !sc.IsValid() {
+	parent, state := Texts(ctx)
+	if parent == "" {
 		return
 	}
-	h[Traceparent] = []string{Format(sc)}
-	if state := sc.TraceState().String(); state != "" {
+	h[Traceparent] = []string{parent}
+	if state != "" {
 		h[Tracestate] = []string{state}
 	}
+}
+
+// Texts are the values of the headers of the span in ctx. Both are empty without a valid one, and state is when there
+// is none, or one that is longer than [MaxState].
+func Texts(ctx context.Context) (parent, state string) {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		return "", ""
+	}
+	if state = sc.TraceState().String(); len(state) > MaxState {
+		state = ""
+	}
+	return Format(sc), state
+}
+
+// Restore returns ctx with the span that texts of [Texts] stand for as a remote one, and with no other: a parent that
+// Texts does not write is none. A state that is malformed or too long is left out.
+func Restore(ctx context.Context, parent, state string) context.Context {
+	restored := trace.SpanContext{}
+	if cfg, ok := parseParent(parent); ok {
+		if sc := trace.NewSpanContext(cfg); Format(sc) == parent {
+			restored = sc.WithRemote(true).WithTraceState(parseState([]string{state}))
+		}
+	}
+	return trace.ContextWithSpanContext(ctx, restored)
 }

@@ -120,6 +120,72 @@ func TestExtractKeepsSpan(t *testing.T) {
 	}
 }
 
+// TestRestore is T4.6: what is kept as text and read again is the span that it was, and what is no text of ours is no
+// span, whatever the context has.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	long := "a=" + strings.Repeat("v", 200) + ",b=" + strings.Repeat("v", 200) + ",c=" + strings.Repeat("v", 104)
+	for name, tc := range map[string]struct {
+		parent, state string
+		// wantState is that which goes with parent; none says that there is no span.
+		wantState string
+		none      bool
+	}{
+		"both":                     {parent: valid, state: "a=1,b@c=2", wantState: "a=1,b@c=2"},
+		"parent alone":             {parent: valid},
+		"not sampled":              {parent: "00-" + ids + "-00", state: "a=1", wantState: "a=1"},
+		"random":                   {parent: "00-" + ids + "-03"},
+		"state of the longest":     {parent: valid, state: long, wantState: long},
+		"state of one byte above":  {parent: valid, state: long + "v"},
+		"malformed state":          {parent: valid, state: "a=1,B=2"},
+		"state with a line break":  {parent: valid, state: "a=1\r\nX-Evil: 1"},
+		"state alone":              {state: "a=1", none: true},
+		"nothing":                  {none: true},
+		"words":                    {parent: "words", state: "a=1", none: true},
+		"zeros":                    {parent: "00-" + strings.Repeat("0", 32) + "-" + spanID + "-01", state: "a=1", none: true},
+		"version to come":          {parent: "cc" + valid[2:], none: true},
+		"version ff":               {parent: "ff" + valid[2:], none: true},
+		"reserved flag":            {parent: "00-" + ids + "-08", none: true},
+		"upper case":               {parent: strings.ToUpper(valid), none: true},
+		"blanks around":            {parent: " " + valid, none: true},
+		"more fields":              {parent: "cc" + valid[2:] + "-" + strings.Repeat("x", 100_000), none: true},
+		"line break for the flags": {parent: valid[:53] + "\r\n", none: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			around := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+			ctx := tracecontext.Restore(trace.ContextWithSpanContext(t.Context(), around), tc.parent, tc.state)
+			wantParent := tc.parent
+			if tc.none {
+				wantParent = ""
+			}
+			if parent, state := tracecontext.Texts(ctx); parent != wantParent || state != tc.wantState {
+				t.Errorf("got %q, %q; want %q, %q", parent, state, wantParent, tc.wantState)
+			}
+			if sc := trace.SpanContextFromContext(ctx); sc.IsValid() == tc.none || sc.IsRemote() == tc.none {
+				t.Errorf("valid %v, remote %v", sc.IsValid(), sc.IsRemote())
+			}
+		})
+	}
+}
+
+// TestLongState: a list that came another way than from a header here, and is longer than we hand on, stays behind;
+// its parent does not.
+func TestLongState(t *testing.T) {
+	t.Parallel()
+	state, err := trace.ParseTraceState("a=" + strings.Repeat("v", 256) + ",b=" + strings.Repeat("v", 253))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := tracecontext.Extract(t.Context(), http.Header{tracecontext.Traceparent: {valid}})
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(ctx).WithTraceState(state))
+	out := http.Header{}
+	tracecontext.Inject(ctx, out)
+	if diff := cmp.Diff(http.Header{tracecontext.Traceparent: {valid}}, out); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestNothingCostsNothing must not run beside others: it counts allocations.
 //
 //nolint:paralleltest // As above.
