@@ -169,7 +169,7 @@ func TestTraceStateColumn(t *testing.T) {
 			agent_type, model, branch, context_hash, status, version, attempt, retry_count, max_retries, timeout, prompt_tokens,
 			reference, pr_number, admission_limit, cost_micro_usd, cost, created_at, updated_at, history, traceparent)
 		VALUES (gen_random_uuid(), 'o', 't', 't', 'd', 'r', 'b', 'a', 'm', 'b', 'h', 'completed', 1, 1, 0, 3, '1 hour', 1,
-			'', 0, 1, 1, '{}', now(), now(), '[]', 'kept')`)
+			'', 0, 1, 1, '{}', now(), 'now', '[]', 'kept')`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,8 @@ func TestTraceStateColumn(t *testing.T) {
 		}
 		var parent string
 		var state *string
-		if err := conn.QueryRow(t.Context(), "SELECT traceparent, tracestate FROM fleet_tasks").Scan(&parent, &state); err != nil || parent != "kept" || state != nil {
+		err := conn.QueryRow(t.Context(), "SELECT traceparent, tracestate FROM fleet_tasks").Scan(&parent, &state)
+		if err != nil || parent != "kept" || state != nil {
 			t.Errorf("a task of before: traceparent %q, tracestate %v, %v", parent, state, err)
 		}
 		if _, err := conn.Exec(t.Context(), "UPDATE fleet_tasks SET tracestate = 'a=1'"); err != nil {

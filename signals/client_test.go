@@ -43,8 +43,11 @@ func startFinn(t *testing.T) *tappedFinn {
 	f := &tappedFinn{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		call := finnHeaders{
+			path, strings.Join(r.Header.Values("Traceparent"), " and "), strings.Join(r.Header.Values("Tracestate"), " and "),
+		}
 		f.mu.Lock()
-		f.calls = append(f.calls, finnHeaders{path, strings.Join(r.Header.Values("Traceparent"), " and "), strings.Join(r.Header.Values("Tracestate"), " and ")})
+		f.calls = append(f.calls, call)
 		f.mu.Unlock()
 		local.ServeHTTP(w, r)
 	}))
@@ -159,7 +162,8 @@ func TestClientsTraceGoesAllTheWay(t *testing.T) {
 				id, _ := exchange(t, http.MethodPost, server.URL+"/api/fleet/spawn",
 					`{"description":"Fix the door","taskType":"bug_fix","repository":"acme/house"}`, header)["taskId"].(string)
 				eventually(t, "the task is done", func() bool {
-					return exchange(t, http.MethodGet, server.URL+"/api/fleet/tasks/"+id, "", http.Header{"Authorization": {"Bearer " + token}})["status"] == "completed"
+					task := exchange(t, http.MethodGet, server.URL+"/api/fleet/tasks/"+id, "", http.Header{"Authorization": header["Authorization"]})
+					return task["status"] == "completed"
 				})
 				exchange(t, http.MethodPost, server.URL+"/api/chat", `{"prompt":"x"}`, header)
 				// Of the task: two calls at least, and two signals. Of the turn the same, and one signal.
