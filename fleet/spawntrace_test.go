@@ -94,7 +94,7 @@ func client(t *testing.T) trace.SpanContext {
 		t.Fatal(err)
 	}
 	return trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceState: state, Remote: true,
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled, TraceState: state, Remote: true,
 	})
 }
 
@@ -116,7 +116,7 @@ func TestTraceWithoutTracer(t *testing.T) {
 		if diff := cmp.Diff([]trace.SpanContext{outer, {}}, seen.spans, cmp.Comparer(trace.SpanContext.Equal)); diff != "" {
 			t.Errorf("the attempts run in (-want +got):\n%s", diff)
 		}
-		if got, want := b.events.all[0].TraceParent, "00-01000000000000000000000000000000-0200000000000000-00"; got != want {
+		if got, want := b.events.all[0].TraceParent, "00-01000000000000000000000000000000-0200000000000000-01"; got != want {
 			t.Errorf("the task remembers %q, want %q", got, want)
 		}
 		if got := b.events.all[0].TraceState; got != clientState {
