@@ -285,7 +285,7 @@ func (h *Handler) assemble(s *settings) error {
 	cfg := httpapi.Config{
 		Version: Version, Logger: s.logger, Origins: s.auth.Origins, AdminKey: s.auth.AdminKey,
 		RatePerMinute: max(0, s.rate.PerMinute), Limiter: s.rate.Limiter, TrustedProxies: s.rate.TrustedProxies,
-		Allowlist: allowlist, Audit: auth.NewAudit(s.logger), Finn: client,
+		Allowlist: allowlist, Audit: auth.NewAudit(s.logger, s.tracePolicy.Hash), Finn: client,
 		Dependencies: s.dependencies, Payment: s.payment, Tracer: s.tracer, OpenAPI: OpenAPI(), Metrics: measured,
 		MetricsPage: s.metricsPage,
 	}

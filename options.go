@@ -53,6 +53,7 @@ type settings struct {
 	dependencies []Dependency
 	payment      func(http.Handler) http.Handler
 	tracer       spansanitizer.Tracer
+	tracePolicy  *spansanitizer.Policy
 	metrics      metric.MeterProvider
 	metricsPage  http.Handler
 }
@@ -318,11 +319,12 @@ func WithPayment(check func(http.Handler) http.Handler) Option {
 
 // TracingConfig is about spans.
 type TracingConfig struct {
-	// Provider records spans; dixie/telemetry starts one that sends them to a collector. nil, and the API's
-	// no-op provider, is no tracing, at no cost.
+	// Provider records spans; dixie/telemetry starts one that sends them to a collector. Of a provider of your own,
+	// wrap the exporter by telemetry.NewExporter: it holds the spans of other libraries to the policy, too. nil,
+	// and the API's no-op provider, is no tracing, at no cost.
 	Provider trace.TracerProvider
-	// Policy says what a span may carry; nil is that of the specification. It should be the one that the
-	// provider's exporter has.
+	// Policy says what a span may carry, and how identities are hashed in spans and in the log; nil is that of the
+	// specification. It should be the one that the provider's exporter has.
 	Policy *spansanitizer.Policy
 }
 
@@ -335,7 +337,7 @@ type TracingConfig struct {
 // tracing.
 func WithTracing(c TracingConfig) Option {
 	return func(s *settings) error {
-		s.tracer = spansanitizer.NewTracer(c.Provider, c.Policy)
+		s.tracer, s.tracePolicy = spansanitizer.NewTracer(c.Provider, c.Policy), c.Policy
 		return nil
 	}
 }

@@ -67,9 +67,14 @@ func TestAttemptsRunInTheTraceOfTheSpawn(t *testing.T) {
 		if len(seen.spans) != 3 {
 			t.Fatalf("%d attempts, want 3", len(seen.spans))
 		}
+		state, err := trace.ParseTraceState(clientState)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restored := parent.WithRemote(true).WithTraceState(state) // The span itself has no state of a client's.
 		for i, got := range seen.spans {
-			if !got.Equal(parent.WithRemote(true)) {
-				t.Errorf("attempt %d runs in %v, want %v", i+1, got, parent)
+			if !got.Equal(restored) {
+				t.Errorf("attempt %d runs in %v, want %v", i+1, got, restored)
 			}
 		}
 		if kinds := b.events.types(); len(kinds) != 4 {

@@ -6,6 +6,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"dixie/internal/tracecontext"
 )
 
 // ScopeName is the name under which this module's spans are recorded.
@@ -37,12 +39,13 @@ func (t Tracer) Enabled() bool { return t.tracer != nil }
 
 // StartSpan starts a span of one of the names of this package, as a child of that in ctx, and returns a
 // context with it. The span must be ended. Attributes are sanitised; a sampler sees the span's name and kind,
-// not its attributes. With a zero Tracer it returns ctx and a nil [Span], whose methods do nothing, without
+// not its attributes. The span has no trace state of a client's. With a zero Tracer it returns ctx and a nil [Span], whose methods do nothing, without
 // allocating anything.
 func StartSpan(ctx context.Context, t Tracer, name string, attrs ...attribute.KeyValue) (context.Context, *Span) {
 	if t.tracer == nil {
 		return ctx, nil
 	}
+	ctx = tracecontext.SetAside(ctx)
 	list := t.listOf(name)
 	var ctxSpan context.Context
 	var inner trace.Span

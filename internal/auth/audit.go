@@ -3,10 +3,9 @@ package auth
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
-
-	"dixie/internal/wallet"
 )
 
 // auditKept bounds the audit in memory; when it is full, the oldest decision makes room for each new one.
@@ -35,7 +34,8 @@ func (e AuditEntry) action() string {
 // Audit keeps the newest access decisions in memory, about 2 MB at most, and hands each one that makes room to
 // the log, as audit_overflow. It keeps hashes of identities, not identities.
 type Audit struct {
-	log *slog.Logger
+	log  *slog.Logger
+	hash func(string) string
 
 	mu sync.Mutex
 	// entries is a ring once it is full: oldest is where the oldest is.
@@ -49,14 +49,14 @@ type auditRecord struct {
 	identity string
 }
 
-// NewAudit hands overflow to log.
-func NewAudit(log *slog.Logger) *Audit { return &Audit{log: log} }
+// NewAudit hands overflow to log. An identity is told by its hash; that of a wallet is the wallet's, as in spans.
+func NewAudit(log *slog.Logger, hash func(string) string) *Audit { return &Audit{log: log, hash: hash} }
 
 // Record notes a decision. It writes a line of the log at most, which is about an earlier request than this one.
 func (a *Audit) Record(e AuditEntry) {
 	record := auditRecord{AuditEntry: e}
 	if e.Owner != "" {
-		record.identity = wallet.ShortHash(e.Owner)
+		record.identity = a.hash(strings.TrimPrefix(e.Owner, walletOwner))
 	}
 	record.Owner = ""
 	if o, ok := a.keep(record); ok {

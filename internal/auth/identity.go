@@ -47,11 +47,14 @@ type Identity struct {
 	Role string
 }
 
+// walletOwner begins the name of an owner that is a wallet.
+const walletOwner = "wallet:"
+
 // Owner names the identity as an owner of sessions and a payer of limits; empty for none.
 func (i Identity) Owner() string {
 	switch i.Kind {
 	case Wallet:
-		return "wallet:" + i.Wallet
+		return walletOwner + i.Wallet
 	case APIKey:
 		return "key:" + i.KeyHash
 	case Admin:

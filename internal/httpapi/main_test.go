@@ -19,6 +19,7 @@ import (
 	"dixie/internal/httpapi"
 	"dixie/internal/ratelimit"
 	"dixie/internal/wallet"
+	"dixie/spansanitizer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,7 +63,7 @@ func setup(t *testing.T, change ...func(*httpapi.Config)) *edge {
 	cfg := httpapi.Config{
 		Version: "test", Logger: slog.New(slog.DiscardHandler), Origins: []string{origin},
 		Limiter: ratelimit.NewMemory(0), SignIn: signIn, Tokens: tokens,
-		Allowlist: auth.NewOpenAllowlist(), Audit: auth.NewAudit(slog.New(slog.DiscardHandler)),
+		Allowlist: auth.NewOpenAllowlist(), Audit: auth.NewAudit(slog.New(slog.DiscardHandler), spansanitizer.Hash),
 		Tickets: auth.NewTickets(auth.NewMemoryTickets()), Tiers: governance.NewResolver(governance.ResolverConfig{}),
 	}
 	for _, c := range change {

@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"dixie/internal/tracecontext"
 	"dixie/spansanitizer"
@@ -24,11 +25,13 @@ func (a *API) trace(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		parent := trace.SpanContextFromContext(ctx).SpanID()
 		ctx, span := spansanitizer.StartSpan(ctx, a.cfg.Tracer, spansanitizer.Request)
 		defer span.End() // By itself: it marks the span when there is a panic.
 		r = r.WithContext(ctx)
 		defer func() { a.finishRequest(span, w, r) }()
-		if sc := span.SpanContext(); sc.IsValid() {
+		// A provider that records nothing hands out the client's span, whose ids are not ours to tell.
+		if sc := span.SpanContext(); sc.IsValid() && sc.SpanID() != parent {
 			setThree(w.Header(), [3]string{"Traceparent", "X-Trace-Id", "X-Span-Id"},
 				[3]string{tracecontext.Format(sc), sc.TraceID().String(), sc.SpanID().String()})
 		}

@@ -149,10 +149,42 @@ func Texts(ctx context.Context) (parent, state string) {
 	if !sc.IsValid() {
 		return "", ""
 	}
-	if state = sc.TraceState().String(); len(state) > MaxState {
+	if state = stateOf(ctx, sc).String(); len(state) > MaxState {
 		state = ""
 	}
 	return Format(sc), state
+}
+
+type setAsideKey struct{}
+
+// SetAside returns ctx with its span, but without that span's trace state, which [Texts] and [Inject] still hand on: a
+// span that is started in it does not carry, and so not export, what a client wrote. Without a state it is ctx as it is.
+func SetAside(ctx context.Context) context.Context {
+	sc := trace.SpanContextFromContext(ctx)
+	if sc.TraceState().Len() == 0 {
+		return ctx
+	}
+	ctx = context.WithValue(ctx, setAsideKey{}, stateOf(ctx, sc))
+	return trace.ContextWithSpanContext(ctx, sc.WithTraceState(trace.TraceState{}))
+}
+
+// stateOf is the state that goes with the span in ctx: what was set aside, after what a sampler has added to it since.
+func stateOf(ctx context.Context, sc trace.SpanContext) trace.TraceState {
+	aside, ok := ctx.Value(setAsideKey{}).(trace.TraceState)
+	if !ok {
+		return sc.TraceState()
+	}
+	var added [][2]string
+	sc.TraceState().Walk(func(key, value string) bool {
+		added = append(added, [2]string{key, value})
+		return true
+	})
+	for i := len(added) - 1; i >= 0; i-- {
+		if state, err := aside.Insert(added[i][0], added[i][1]); err == nil {
+			aside = state
+		}
+	}
+	return aside
 }
 
 // Restore returns ctx with the span that texts of [Texts] stand for as a remote one, and with no other: a parent that
@@ -164,5 +196,5 @@ func Restore(ctx context.Context, parent, state string) context.Context {
 			restored = sc.WithRemote(true).WithTraceState(parseState([]string{state}))
 		}
 	}
-	return trace.ContextWithSpanContext(ctx, restored)
+	return trace.ContextWithSpanContext(context.WithValue(ctx, setAsideKey{}, nil), restored)
 }

@@ -1,6 +1,7 @@
 package tracecontext_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -237,4 +238,32 @@ func BenchmarkExtract(b *testing.B) {
 	for b.Loop() {
 		tracecontext.Extract(b.Context(), h)
 	}
+}
+
+// TestSetAside: the span has no state any more, and what goes on has it, behind what a sampler adds.
+func TestSetAside(t *testing.T) {
+	t.Parallel()
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	h := http.Header{tracecontext.Traceparent: {parent}, tracecontext.Tracestate: {"vendor=one,other=two"}}
+	ctx := tracecontext.SetAside(tracecontext.Extract(t.Context(), h))
+	sc := trace.SpanContextFromContext(ctx)
+	if sc.TraceState().Len() != 0 || !sc.IsRemote() || tracecontext.SetAside(ctx) != ctx {
+		t.Errorf("%v", sc)
+	}
+	wantTexts := func(ctx context.Context, state string) {
+		t.Helper()
+		gotParent, gotState := tracecontext.Texts(ctx)
+		if gotParent != parent || gotState != state {
+			t.Errorf("%q %q, want %q", gotParent, gotState, state)
+		}
+	}
+	wantTexts(ctx, "vendor=one,other=two")
+	added, err := trace.ParseTraceState("ot=th:8,other=three")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampled := trace.ContextWithSpanContext(ctx, sc.WithTraceState(added))
+	wantTexts(sampled, "ot=th:8,other=three,vendor=one")
+	wantTexts(tracecontext.SetAside(sampled), "ot=th:8,other=three,vendor=one")
+	wantTexts(tracecontext.Restore(ctx, parent, ""), "")
 }
