@@ -24,34 +24,6 @@ import (
 	"dixie/telemetry"
 )
 
-// exposition is what a scrape shows.
-type exposition struct {
-	// families are the names after # TYPE, samples also those with _bucket, _sum and _count.
-	families, samples map[string]bool
-	labels            map[string]bool
-	text              string
-}
-
-func parseExposition(text string) exposition {
-	e := exposition{families: map[string]bool{}, samples: map[string]bool{}, labels: map[string]bool{}, text: text}
-	label := regexp.MustCompile(`[{,]([a-z_]+)="`)
-	for line := range strings.Lines(text) {
-		if after, ok := strings.CutPrefix(line, "# TYPE "); ok {
-			e.families[strings.Fields(after)[0]] = true
-			continue
-		}
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		name := line[:strings.IndexAny(line, "{ ")]
-		e.samples[name] = true
-		for _, found := range label.FindAllStringSubmatch(line, -1) {
-			e.labels[found[1]] = true
-		}
-	}
-	return e
-}
-
 // fromLookup is an environment of these variables alone.
 func fromLookup(variables map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
@@ -95,7 +67,9 @@ func scrapeEverything(t *testing.T) exposition {
 	}
 	defer m.close(logger)
 	h, err := dixie.New(append(opts, dixie.WithMetrics(m.MeterProvider()), dixie.WithMetricsPage(m.Handler()),
-		dixie.WithDependency(dixie.Dependency{Name: "postgresql", Check: b.pool.Ping}))...)
+		dixie.WithDependency(dixie.Dependency{Name: "postgresql", Check: b.pool.Ping, Required: true}),
+		dixie.WithDependency(dixie.Dependency{Name: "nats", Check: b.signals.Check}),
+		dixie.WithDependency(dixie.Dependency{Name: "redis", Check: func(ctx context.Context) error { return b.redis.Ping(ctx).Err() }}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,52 +97,13 @@ func scrapeEverything(t *testing.T) exposition {
 	}
 	ask(http.MethodPost, "/api/chat", token, `{"prompt":"hello"}`, http.StatusOK)
 	ask(http.MethodPost, "/api/reputation/agent/events", "the-admin-key", `{"type":"quality_signal","score":0.5}`, http.StatusCreated)
+	ask(http.MethodGet, "/livez", "", "", http.StatusOK)
+	ask(http.MethodGet, "/readyz", "", "", http.StatusServiceUnavailable)
+	ask(http.MethodGet, "/api/health", "", "", http.StatusOK)
+	ask(http.MethodGet, "/ws/chat/none", "", "", http.StatusUnauthorized)
 	ask(http.MethodGet, metricsPath, "", "", http.StatusUnauthorized)
 	ask(http.MethodGet, metricsPath, token, "", http.StatusForbidden)
 	return parseExposition(ask(http.MethodGet, metricsPath, "the-admin-key", "", http.StatusOK))
-}
-
-var (
-	quoted   = regexp.MustCompile(`"[^"]*"`)
-	ranges   = regexp.MustCompile(`\[[^\]]*\]`)
-	matchers = regexp.MustCompile(`\{([^}]*)\}`)
-	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring)\s*\(([^)]*)\)`)
-	called   = regexp.MustCompile(`\b[a-z_0-9]+\s*\(`)
-	word     = regexp.MustCompile(`\b[a-z][a-z_0-9]*\b`)
-)
-
-// checkQuery holds the names in a query to what is exposed.
-func checkQuery(t *testing.T, where, query string, e exposition) int {
-	t.Helper()
-	isLabel := func(label string) {
-		if label = strings.TrimSpace(label); label != "" && label != "instance" && !e.labels[label] {
-			t.Errorf("%s: no series has the label %q: %s", where, label, query)
-		}
-	}
-	rest := ranges.ReplaceAllString(quoted.ReplaceAllString(query, ""), "")
-	for _, found := range matchers.FindAllStringSubmatch(rest, -1) {
-		for matcher := range strings.SplitSeq(found[1], ",") {
-			isLabel(strings.TrimRight(matcher, "=~! "))
-		}
-	}
-	rest = matchers.ReplaceAllString(rest, "")
-	for _, found := range grouping.FindAllStringSubmatch(rest, -1) {
-		for label := range strings.SplitSeq(found[1], ",") {
-			isLabel(label)
-		}
-	}
-	rest = called.ReplaceAllString(grouping.ReplaceAllString(rest, ""), "(")
-	names := 0
-	for _, name := range word.FindAllString(rest, -1) {
-		if name == "unless" || name == "and" || name == "or" {
-			continue
-		}
-		names++
-		if !e.samples[name] {
-			t.Errorf("%s: the server does not expose %q: %s", where, name, query)
-		}
-	}
-	return names
 }
 
 // anchors are the headings that a link can name.
@@ -196,6 +131,19 @@ func TestMetricsAlertsAndDashboard(t *testing.T) {
 	}
 	page := string(read("docs/observability.md"))
 
+	const job = "dixie"
+	var prometheus struct {
+		ScrapeConfigs []struct {
+			JobName string `yaml:"job_name"`
+		} `yaml:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal(read("deploy/prometheus/prometheus.yml"), &prometheus); err != nil {
+		t.Fatal(err)
+	}
+	if jobs := prometheus.ScrapeConfigs; len(jobs) != 1 || jobs[0].JobName != job || !strings.Contains(page, "\n  - job_name: "+job+"\n") {
+		t.Errorf("deploy/prometheus/prometheus.yml has the jobs %v, want only %s there and in docs/observability.md", jobs, job)
+	}
+
 	var rules struct {
 		Groups []struct {
 			Name  string
@@ -212,8 +160,8 @@ func TestMetricsAlertsAndDashboard(t *testing.T) {
 	for _, group := range rules.Groups {
 		for _, rule := range group.Rules {
 			alerts++
-			if checkQuery(t, rule.Alert, rule.Expr, e) == 0 {
-				t.Errorf("%s: no metric in %q", rule.Alert, rule.Expr)
+			for _, problem := range e.problems(rule.Expr, `job="`+job+`"`) {
+				t.Errorf("%s: %s: %s", rule.Alert, problem, rule.Expr)
 			}
 			anchor, ok := strings.CutPrefix(rule.Annotations["runbook"], "docs/observability.md#")
 			if rule.For == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || !ok || !headings[anchor] {
@@ -229,7 +177,10 @@ func TestMetricsAlertsAndDashboard(t *testing.T) {
 		UID        string `json:"uid"`
 		Templating struct {
 			List []struct {
-				Type string `json:"type"`
+				Name       string `json:"name"`
+				Type       string `json:"type"`
+				Definition string `json:"definition"`
+				Query      any    `json:"query"`
 			} `json:"list"`
 		} `json:"templating"`
 		Panels []struct {
@@ -245,14 +196,26 @@ func TestMetricsAlertsAndDashboard(t *testing.T) {
 	if err := json.Unmarshal(read("deploy/grafana/dixie.json"), &board); err != nil {
 		t.Fatal(err)
 	}
-	if board.UID == "" || len(board.Templating.List) != 1 || board.Templating.List[0].Type != "datasource" {
-		t.Error("the dashboard has no uid or no variable for the data source")
+	variables := map[string]string{}
+	for _, v := range board.Templating.List {
+		variables[v.Name] = v.Type + " " + v.Definition
+		if query, ok := v.Query.(map[string]any); ok && query["query"] != v.Definition {
+			t.Errorf("variable %s: %v is shown as %s", v.Name, query["query"], v.Definition)
+		}
 	}
+	// The jobs that have a metric which only dixie has.
+	want := map[string]string{"datasource": "datasource ", "job": "query label_values(dixie_finn_circuit_state, job)"}
+	if board.UID == "" || !maps.Equal(variables, want) || e.samples["dixie_finn_circuit_state"] == nil {
+		t.Errorf("the dashboard has the uid %q and the variables %v, want %v", board.UID, variables, want)
+	}
+	filled := strings.NewReplacer("$__rate_interval", "5m", "$job", "that of the variable")
 	queries := 0
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
 			queries++
-			checkQuery(t, panel.Title, target.Expr, e)
+			for _, problem := range e.problems(filled.Replace(target.Expr), `job=~"that of the variable"`) {
+				t.Errorf("%s: %s: %s", panel.Title, problem, target.Expr)
+			}
 			if target.Datasource.UID != "${datasource}" {
 				t.Errorf("%s: data source %q", panel.Title, target.Datasource.UID)
 			}
