@@ -40,6 +40,7 @@ http_server_request_duration_seconds_bucket{http_route="/api/sessions",le="+Inf"
 http_server_request_duration_seconds_bucket{http_route="/livez",le="1"} 0+6x240
 http_server_request_duration_seconds_bucket{http_route="/livez",le="5"} 0+6x240
 http_server_request_duration_seconds_bucket{http_route="/livez",le="+Inf"} 0+6x240
+dixie_dependency_up{dependency="loa_finn"} 1
 dixie_dependency_up{dependency="nats"} 1
 dixie_dependency_up{dependency="postgresql"} 1
 dixie_dependency_up{dependency="redis"} 1
@@ -169,6 +170,7 @@ func situations() []situation {
 			fires:  []string{"DixieSlowRequests"}, stays: []string{"DixieSlowRequests"},
 		},
 
+		{name: "no Finn", series: `dixie_dependency_up{dependency="loa_finn"} 1x40 0x40 1`, fires: []string{"DixieFinnAway"}},
 		{name: "no PostgreSQL", series: `dixie_dependency_up{dependency="postgresql"} 1x40 0x40 1`, fires: []string{"DixieDatabaseAway"}},
 		{name: "no Redis", series: `dixie_dependency_up{dependency="redis"} 1x40 0x40 1`, fires: []string{"DixieRedisAway"}},
 		{name: "no NATS", series: `dixie_dependency_up{dependency="nats"} 1x40 0x40 1`, fires: []string{"DixieNATSAway"}},
