@@ -12,7 +12,7 @@ test:
 	go test ./...
 
 e2e: ## The scenarios of a staging environment, against DIXIE_E2E_URL or, without it, a stack of processes.
-	go test ./e2e -count=1 -timeout=30m -v
+	$(if $(DIXIE_E2E_URL),,DIXIE_TEST_REQUIRE=postgres,redis) go test ./e2e -count=1 -timeout=30m -v
 
 race:
 	.ci/run race

@@ -49,8 +49,15 @@ type Answer struct {
 	duration time.Duration
 }
 
-// Send asks, and asks again when the rate limit says when. It fails when there is no answer.
+// Send asks, and asks again when the rate limit says when. It fails when there is no answer, and when the run ends.
 func (s *Service) Send(ctx context.Context, r Request) (Answer, error) {
+	ctx, stop := s.untilEnded(ctx)
+	defer stop()
+	return s.ask(ctx, ctx, r)
+}
+
+// ask asks, and waits for the rate limit as long as both contexts last.
+func (s *Service) ask(ctx, waiting context.Context, r Request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestWait)
 	defer cancel()
 	for {
@@ -64,6 +71,8 @@ func (s *Service) Send(ctx context.Context, r Request) (Answer, error) {
 		}
 		select {
 		case <-time.After(pause):
+		case <-waiting.Done():
+			return a, nil
 		case <-ctx.Done():
 			return a, nil
 		}
@@ -120,6 +129,11 @@ func (s *Service) Want(t testing.TB, status int, r Request) Answer {
 	t.Helper()
 	// Cleaning up asks, too, when the test's context has ended; Send has a limit.
 	a, err := s.Send(context.WithoutCancel(t.Context()), r)
+	return a.want(t, status, err)
+}
+
+func (a Answer) want(t testing.TB, status int, err error) Answer {
+	t.Helper()
 	if err != nil {
 		a.Fatalf(t, "no whole answer: %v", err)
 	}
@@ -133,6 +147,12 @@ func (s *Service) Want(t testing.TB, status int, r Request) Answer {
 func Read[T any](t testing.TB, s *Service, status int, r Request) (T, Answer) {
 	t.Helper()
 	a := s.Want(t, status, r)
+	return Decode[T](t, a), a
+}
+
+// Decode decodes the JSON object that an answer is.
+func Decode[T any](t testing.TB, a Answer) T {
+	t.Helper()
 	var decoded T
 	if media := a.Header.Get("Content-Type"); !strings.HasPrefix(media, "application/json") {
 		a.Fatalf(t, "the content type is %q, want JSON", media)
@@ -140,7 +160,7 @@ func Read[T any](t testing.TB, s *Service, status int, r Request) (T, Answer) {
 	if err := json.Unmarshal(a.Body, &decoded); err != nil {
 		a.Fatalf(t, "the answer is not what was expected: %v", err)
 	}
-	return decoded, a
+	return decoded
 }
 
 // Fatalf ends the test with a text, the whole exchange and the end of dixie's log. Credentials are masked.

@@ -70,7 +70,7 @@ func TestSignIn(t *testing.T) {
 	s.Want(t, http.StatusUnauthorized, request) // The nonce is used up.
 }
 
-// TestChat is T3.3: as JSON and as a stream, the answer has words that only Finn could have repeated.
+// TestChat is T3.3: as JSON and as a stream, the answer has a word that only Finn can have said.
 func TestChat(t *testing.T) {
 	s := service(t)
 	caller := s.NewCaller(t)
@@ -81,12 +81,24 @@ func TestChat(t *testing.T) {
 // word is one that nobody has said before.
 func word() string { return "word" + strings.ReplaceAll(uuid.NewString(), "-", "") }
 
+// riddle is a prompt, and the word that answers it, which the prompt does not have: dixie, which knows the prompt,
+// cannot say it. A model does as it is told, and the local Finn takes its directives out of what it repeats.
+func riddle() (prompt, answer string) {
+	answer = word()
+	half := len(answer) / 2
+	return "Answer with one word and nothing else: this one, without the double brackets and what is between them: " +
+		answer[:half] + "[[tool join]]" + answer[half:], answer
+}
+
+// says reports whether the answer of a riddle is in a text, however Finn has spelt it.
+func says(text, answer string) bool { return strings.Contains(strings.ToLower(text), answer) }
+
 // chat runs a turn, in a new session if it is empty, and returns the session.
 func chat(t *testing.T, s *e2e.Service, caller e2e.Caller, session string) string {
 	t.Helper()
-	said := word()
-	turn, answer := e2e.Read[struct{ SessionID, Response string }](t, s, http.StatusOK, chatRequest(caller, session, said))
-	if !strings.Contains(turn.Response, said) || turn.SessionID == "" || session != "" && turn.SessionID != session {
+	prompt, said := riddle()
+	turn, answer := e2e.Read[struct{ SessionID, Response string }](t, s, http.StatusOK, chatRequest(caller, session, prompt))
+	if !says(turn.Response, said) || turn.SessionID == "" || session != "" && turn.SessionID != session {
 		answer.Fatalf(t, "Finn's answer has no %s, or the session is another", said)
 	}
 	return turn.SessionID
@@ -94,8 +106,8 @@ func chat(t *testing.T, s *e2e.Service, caller e2e.Caller, session string) strin
 
 func streamedChat(t *testing.T, s *e2e.Service, caller e2e.Caller, session string) {
 	t.Helper()
-	said := word()
-	request := chatRequest(caller, session, said)
+	prompt, said := riddle()
+	request := chatRequest(caller, session, prompt)
 	request.Header = map[string]string{"Accept": "text/event-stream"}
 	answer := s.Want(t, http.StatusOK, request)
 	if media := answer.Header.Get("Content-Type"); !strings.HasPrefix(media, "text/event-stream") {
@@ -118,20 +130,21 @@ func streamedChat(t *testing.T, s *e2e.Service, caller e2e.Caller, session strin
 			whole = data.Content
 		}
 	}
-	if len(events) == 0 || events[len(events)-1].Kind != "done" || whole != streamed.String() || !strings.Contains(whole, said) {
+	if len(events) == 0 || events[len(events)-1].Kind != "done" || whole != streamed.String() || !says(whole, said) {
 		answer.Fatalf(t, "streamed %q, done with %q, want %s in both", streamed.String(), whole, said)
 	}
 }
 
-func chatRequest(caller e2e.Caller, session, said string) e2e.Request {
-	body := map[string]string{"prompt": "Answer with this word and nothing else: " + said}
+func chatRequest(caller e2e.Caller, session, prompt string) e2e.Request {
+	body := map[string]string{"prompt": prompt}
 	if session != "" {
 		body["sessionId"] = session
 	}
 	return e2e.Request{Method: http.MethodPost, Path: "/api/chat", Token: caller.Token, Body: body}
 }
 
-// TestFleet is T3.4: a task id comes back, the task runs within 10 s, and Finn's words are in its log.
+// TestFleet is T3.4: a task id comes back, the task runs within 10 s, and a word that only Finn can have said is in
+// its log.
 func TestFleet(t *testing.T) {
 	s := service(t)
 	caller := s.NewCaller(t)
@@ -158,8 +171,8 @@ const (
 // runTask spawns a task, sees it through and returns its id.
 func runTask(t *testing.T, s *e2e.Service, caller e2e.Caller) string {
 	t.Helper()
-	said := word()
-	spawned, answer := spawn(t, s, caller, said)
+	prompt, said := riddle()
+	spawned, answer := spawn(t, s, caller, prompt)
 	if _, err := uuid.Parse(spawned.TaskID); err != nil {
 		answer.Fatalf(t, "the task's id %q: %v", spawned.TaskID, err)
 	}
@@ -177,35 +190,44 @@ func runTask(t *testing.T, s *e2e.Service, caller e2e.Caller) string {
 	}
 	written, answer := e2e.Read[struct{ TaskID, Logs string }](t, s, http.StatusOK,
 		e2e.Request{Method: http.MethodGet, Path: path + "/logs", Token: caller.Token})
-	if !strings.Contains(written.Logs, said) || written.TaskID != spawned.TaskID {
+	if !says(written.Logs, said) || written.TaskID != spawned.TaskID {
 		answer.Fatalf(t, "Finn's %s is not in the log", said)
 	}
 	return spawned.TaskID
 }
 
 type spawned struct {
-	TaskID       string
-	CostMicroUSD int64 `json:"costMicroUsd"`
+	TaskID       string `json:"taskId"`
+	CostMicroUSD int64  `json:"costMicroUsd"`
 }
 
-// spawn has Finn say a word.
-func spawn(t *testing.T, s *e2e.Service, caller e2e.Caller, said string) (spawned, e2e.Answer) {
+// spawn gives Finn a task; forget takes it out again.
+func spawn(t *testing.T, s *e2e.Service, caller e2e.Caller, prompt string) (spawned, e2e.Answer) {
 	t.Helper()
-	return e2e.Read[spawned](t, s, http.StatusCreated, e2e.Request{
+	answer := s.Make(t, http.StatusCreated, e2e.Request{
 		Method: http.MethodPost, Path: "/api/fleet/spawn", Token: caller.Token,
-		Header: map[string]string{"Idempotency-Key": said},
-		Body: map[string]string{
-			"description": "Answer with this word and nothing else: " + said, "taskType": "docs", "repository": "acme/" + said,
-		},
+		Header: map[string]string{"Idempotency-Key": word()},
+		Body:   map[string]string{"description": prompt, "taskType": "docs", "repository": "acme/" + word()},
+	}, func(a e2e.Answer) []e2e.Request {
+		var made spawned
+		if err := json.Unmarshal(a.Body, &made); err != nil || made.TaskID == "" {
+			return nil // Nobody knows what to take out.
+		}
+		stop := e2e.Request{Method: http.MethodPost, Path: "/api/fleet/tasks/" + made.TaskID + "/stop", Token: caller.Token}
+		return []e2e.Request{stop, deletion(caller, made.TaskID)}
 	})
+	return e2e.Decode[spawned](t, answer), answer
+}
+
+func deletion(caller e2e.Caller, id string) e2e.Request {
+	return e2e.Request{Method: http.MethodDelete, Path: "/api/fleet/tasks/" + id, Token: caller.Token}
 }
 
 // forget waits for the end of a task and deletes it.
 func forget(t *testing.T, s *e2e.Service, caller e2e.Caller, id string) {
 	t.Helper()
-	path := "/api/fleet/tasks/" + id
-	awaitTask(t, s, caller, path, taskLimit, "completed")
-	s.Want(t, http.StatusOK, e2e.Request{Method: http.MethodDelete, Path: path, Token: caller.Token})
+	awaitTask(t, s, caller, "/api/fleet/tasks/"+id, taskLimit, "completed")
+	s.TakeOut(t, deletion(caller, id))
 }
 
 // awaitTask waits until a state is in the task's history.
@@ -245,8 +267,16 @@ func TestReputation(t *testing.T) {
 	agent := word()
 	recorded := record(t, s, caller, agent)
 	restart(t, s, caller)
-	if diff := cmp.Diff(recorded, read(t, s, caller, agent)); diff != "" {
-		t.Errorf("after the restart (-recorded +read)\n%s", diff)
+	readAgain(t, s, caller, agent, recorded)
+}
+
+// readAgain reads an agent, which must be as it was recorded.
+func readAgain(t *testing.T, s *e2e.Service, caller e2e.Caller, agent string, recorded reputation) {
+	t.Helper()
+	now, answer := e2e.Read[reputation](t, s, http.StatusOK,
+		e2e.Request{Method: http.MethodGet, Path: "/api/reputation/" + agent, Token: caller.Token})
+	if diff := cmp.Diff(recorded, now); diff != "" {
+		answer.Fatalf(t, "another value was recorded (-recorded +read)\n%s", diff)
 	}
 }
 
@@ -263,35 +293,27 @@ func record(t *testing.T, s *e2e.Service, caller e2e.Caller, agent string) reput
 		if math.Abs(recorded.EMA-observed.ema) > 1e-12 {
 			answer.Fatalf(t, "the average is %v, want %v", recorded.EMA, observed.ema)
 		}
-		if diff := cmp.Diff(recorded, read(t, s, caller, agent)); diff != "" {
-			answer.Fatalf(t, "this was recorded, and another value read (-recorded +read)\n%s", diff)
-		}
+		readAgain(t, s, caller, agent, recorded)
 	}
 	return recorded
-}
-
-func read(t *testing.T, s *e2e.Service, caller e2e.Caller, agent string) reputation {
-	t.Helper()
-	now, _ := e2e.Read[reputation](t, s, http.StatusOK,
-		e2e.Request{Method: http.MethodGet, Path: "/api/reputation/" + agent, Token: caller.Token})
-	return now
 }
 
 // restart restarts dixie, waits until it is healthy and makes sure that it is another process.
 func restart(t *testing.T, s *e2e.Service, caller e2e.Caller) {
 	t.Helper()
+	began, answer := s.ProcessStart(t)
 	before := time.Now()
 	if err := s.Restart(t.Context()); err != nil {
-		t.Fatal(err)
+		answer.Fatalf(t, "dixie was asked this, and then not restarted: %v", err)
 	}
-	health, took, err := s.WaitHealthy(t.Context(), caller.Token, e2e.RestartLimit)
+	_, took, err := s.WaitHealthy(shared.context(t), caller.Token, e2e.RestartLimit)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if up := time.Duration(health.UptimeSeconds) * time.Second; up > time.Since(before) {
-		t.Fatalf("dixie has been up for %s: it was not restarted", up)
+		t.Fatal(err) // With the last exchange and the end of the log.
 	}
 	t.Logf("restarted in %s, of which %s until healthy", time.Since(before).Round(time.Millisecond), took.Round(time.Millisecond))
+	if again, answer := s.ProcessStart(t); again <= began {
+		answer.Fatalf(t, "dixie's process began at %.2f, and before the restart at %.2f: it was not restarted", again, began)
+	}
 }
 
 // admission is what POST /api/governance/admission answers.
@@ -313,7 +335,7 @@ func spend(t *testing.T, s *e2e.Service, caller e2e.Caller) {
 	for {
 		day := time.Now().UTC().Day()
 		before, _ := ask(t, s, caller)
-		made, _ := spawn(t, s, caller, word())
+		made, _ := spawn(t, s, caller, "Answer with one word.")
 		t.Cleanup(func() { forget(t, s, caller, made.TaskID) })
 		after, answer := ask(t, s, caller)
 		if day != time.Now().UTC().Day() {
@@ -385,9 +407,7 @@ func TestManyClients(t *testing.T) {
 	restart(t, s, clients[0].caller)
 	each("after the restart", func(t *testing.T, c, neighbour *client) {
 		t.Helper()
-		if diff := cmp.Diff(c.recorded, read(t, s, c.caller, c.agent)); diff != "" {
-			t.Errorf("the agent (-recorded +read)\n%s", diff)
-		}
+		readAgain(t, s, c.caller, c.agent, c.recorded)
 		chat(t, s, c.caller, c.session)
 		s.Want(t, http.StatusNotFound, chatRequest(neighbour.caller, c.session, word()))
 		look := e2e.Request{Method: http.MethodGet, Path: "/api/fleet/tasks/" + c.task, Token: c.caller.Token}

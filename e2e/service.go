@@ -23,6 +23,7 @@ const (
 type Service struct {
 	config ServiceConfig
 	client *http.Client
+	made   made
 }
 
 // ServiceConfig says where a service is and what the suite may do to it.
@@ -35,6 +36,8 @@ type ServiceConfig struct {
 	Origin string
 	// Restart restarts dixie, and may return before it is ready again. Nil makes what needs it fail.
 	Restart func(ctx context.Context) error
+	// Alive has an error when dixie's process has ended, so that nobody waits for it. Nil: nobody knows.
+	Alive func() error
 	// Logs returns the end of dixie's log. Nil is none.
 	Logs func(ctx context.Context) string
 }
@@ -58,7 +61,8 @@ func NewService(c ServiceConfig) (*Service, error) {
 		return nil, err
 	}
 	// Each request has a connection of its own: none is left from before a restart.
-	return &Service{config: c, client: &http.Client{Timeout: longestRequest, Transport: &http.Transport{DisableKeepAlives: true}}}, nil
+	client := &http.Client{Timeout: longestRequest, Transport: &http.Transport{DisableKeepAlives: true}}
+	return &Service{config: c, client: client, made: made{ended: make(chan struct{})}}, nil
 }
 
 // FromEnvironment is the service that the DIXIE_E2E_ variables name; nil without DIXIE_E2E_URL.
@@ -101,11 +105,3 @@ func shell(ctx context.Context, limit time.Duration, command string) (string, er
 
 // URL is the base URL.
 func (s *Service) URL() string { return s.config.URL }
-
-// Restart restarts dixie. It fails when nobody said how.
-func (s *Service) Restart(ctx context.Context) error {
-	if s.config.Restart == nil {
-		return errors.New("e2e: set DIXIE_E2E_RESTART to a command that restarts dixie")
-	}
-	return s.config.Restart(ctx)
-}

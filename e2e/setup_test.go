@@ -2,6 +2,11 @@ package e2e_test
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,19 +14,35 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
+
+	"dixie/internal/testserver"
 )
 
-// TestNothingIsLeft is T3.0: a suite that has ended, and one that was interrupted, leaves neither a process
-// nor a folder.
+// TestNothingIsLeft is T3.0: a suite that has ended, and one that was interrupted or has taken too long, leaves
+// neither a process nor a folder.
 func TestNothingIsLeft(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("DIXIE_E2E_URL") != "" {
-		t.Skip("the stack is not ours to take away: it was there before")
-	}
-	service(t) // Skips where there is no stack.
-	for name, interrupt := range map[string]bool{"ended": false, "interrupted": true} {
+	ownStack(t)
+	for name, tc := range map[string]struct {
+		tests     []string
+		until     func(output string, processes []string) bool
+		interrupt bool
+		wantError bool
+	}{
+		"ended":       {tests: []string{"-test.run=^(TestHealth|TestChat)$"}, until: chatBegins},
+		"interrupted": {tests: []string{"-test.run=^(TestHealth|TestChat)$"}, until: chatBegins, interrupt: true, wantError: true},
+		"interrupted while the stack starts": {
+			tests: []string{"-test.run=^TestHealth$"}, until: printed("=== RUN   TestHealth"), interrupt: true, wantError: true,
+		},
+		"interrupted with a second stack": {tests: []string{"-test.run=^TestTrace$"}, until: twoStacks, interrupt: true, wantError: true},
+		"timed out": {
+			tests: []string{"-test.run=^TestChat$", "-test.count=1000", "-test.timeout=40s"}, until: printed("=== RUN   TestChat"), wantError: true,
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// In the process list this path marks what the suite has started: its folders are below it.
@@ -32,40 +53,186 @@ func TestNothingIsLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			suite := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^(TestHealth|TestChat)$", "-test.v")
-			suite.Env = append(os.Environ(), "TMPDIR="+folder, "DIXIE_TEST_REQUIRE=postgres,redis", binariesVariable+"="+programs(t))
-			output := &watched{text: "=== RUN   TestChat", seen: make(chan struct{})}
-			suite.Stdout, suite.Stderr = output, output
-			if err := suite.Start(); err != nil {
-				t.Fatal(err)
+			inner := startSuite(t, tc.tests, "TMPDIR="+folder, "DIXIE_TEST_REQUIRE=postgres,redis")
+			inner.await(t, func() bool { return tc.until(inner.output.String(), processesOf(t, folder)) })
+			if tc.interrupt {
+				inner.interrupt(t)
 			}
-			ended := make(chan error, 1)
-			go func() { ended <- suite.Wait() }()
-			select {
-			case <-output.seen:
-			case err := <-ended:
-				t.Fatalf("the suite has run no chat: %v\n%s", err, output)
+			if err := inner.wait(); (err != nil) != tc.wantError {
+				t.Errorf("the suite's result: %v\n%s", err, inner.output.String())
 			}
-			if runtime.GOOS == "linux" && len(processesOf(t, folder)) < 4 {
-				t.Errorf("PostgreSQL, Redis, Finn and dixie are not seen: %q", processesOf(t, folder))
-			}
-			if interrupt {
-				if err := suite.Process.Signal(syscall.SIGINT); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := <-ended; (err != nil) != interrupt {
-				t.Errorf("the suite's result: %v\n%s", err, output)
+			if strings.Contains(inner.output.String(), "panic: ") {
+				t.Errorf("the suite was ended from outside\n%s", inner.output.String())
 			}
 			if left := processesOf(t, folder); len(left) > 0 {
 				t.Errorf("processes are left: %q", left)
 			}
 			entries, err := os.ReadDir(folder)
 			if err != nil || len(entries) > 0 {
-				t.Errorf("folders are left: %v %v", entries, err)
+				t.Errorf("folders are left: %v %v\n%s", entries, err, inner.output.String())
 			}
 		})
 	}
+}
+
+// TestNothingStaysInTheService: an interrupted suite takes out of a service that is not its own what it has put in.
+func TestNothingStaysInTheService(t *testing.T) {
+	t.Parallel()
+	ownStack(t)
+	s := service(t)
+	for name, tc := range map[string]struct {
+		test, hold string
+		made       int32
+	}{
+		"a published key":     {test: "TestSignIn", hold: "POST /api/auth/siwe", made: 1},
+		"a wallet and a task": {test: "TestFleet", hold: "GET /api/fleet/tasks/", made: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := holdUp(t, s.URL(), tc.hold)
+			inner := startSuite(t, []string{"-test.run=^" + tc.test + "$"},
+				"DIXIE_E2E_URL="+front.url, "DIXIE_E2E_ORIGIN="+s.URL(), "DIXIE_E2E_ADMIN_KEY="+adminKey)
+			inner.await(t, func() bool { return front.held.Load() })
+			if made, taken := front.made.Load(), front.taken.Load(); made != tc.made || taken != 0 {
+				t.Fatalf("before: %d made, %d taken out", made, taken)
+			}
+			inner.interrupt(t)
+			if err := inner.wait(); err == nil {
+				t.Error("the suite's result is success")
+			}
+			if taken := front.taken.Load(); taken != tc.made {
+				t.Errorf("%d of %d were taken out\n%s", taken, tc.made, inner.output.String())
+			}
+		})
+	}
+}
+
+// front passes on what it is asked, except one request, which it keeps waiting. It counts what is made in the
+// service and what is taken out.
+type front struct {
+	url         string
+	held        atomic.Bool
+	made, taken atomic.Int32
+}
+
+func holdUp(t *testing.T, service, hold string) *front {
+	t.Helper()
+	target, err := url.Parse(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = &http.Transport{DisableKeepAlives: true}
+	proxy.ModifyResponse = func(response *http.Response) error {
+		switch asked := response.Request.Method; {
+		case asked == http.MethodPost && response.StatusCode == http.StatusCreated:
+			f.made.Add(1)
+		case asked == http.MethodDelete && response.StatusCode == http.StatusOK:
+			f.taken.Add(1)
+		}
+		return nil
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Method+" "+r.URL.Path, hold) && f.held.CompareAndSwap(false, true) {
+			_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed when the client goes away.
+			<-r.Context().Done()
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	return f
+}
+
+// ownStack skips the test unless there is a stack of our own: what was there before is not ours to take away.
+func ownStack(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DIXIE_E2E_URL") != "" {
+		t.Skip("the stack is not ours to take away: it was there before")
+	}
+	service(t) // Skips where there is no stack.
+}
+
+func printed(text string) func(string, []string) bool {
+	return func(output string, _ []string) bool { return strings.Contains(output, text) }
+}
+
+// chatBegins is when PostgreSQL, Redis, Finn and dixie are there, and a chat begins.
+func chatBegins(output string, processes []string) bool {
+	return strings.Contains(output, "=== RUN   TestChat") && (runtime.GOOS != "linux" || len(processes) >= 4)
+}
+
+// twoStacks is when the stack of TestTrace is there, too.
+func twoStacks(output string, processes []string) bool {
+	if runtime.GOOS != "linux" {
+		return strings.Contains(output, "=== RUN   TestTrace")
+	}
+	servers := 0
+	for _, process := range processes {
+		if strings.Contains(process, "staging-server") {
+			servers++
+		}
+	}
+	return servers == 2
+}
+
+// innerSuite is this program once more.
+type innerSuite struct {
+	cmd    *exec.Cmd
+	output *output
+	ended  chan struct{} // Closed when it has ended, with err set.
+	err    error
+}
+
+func startSuite(t *testing.T, tests []string, environment ...string) *innerSuite {
+	t.Helper()
+	s := &innerSuite{output: &output{}, ended: make(chan struct{})}
+	s.cmd = exec.CommandContext(shared.context(t), os.Args[0], append(tests, "-test.v")...)
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) } // It must take away what it has.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	testserver.EndWithParent(s.cmd.SysProcAttr, syscall.SIGTERM)
+	s.cmd.Env = append(os.Environ(), append(environment, binariesVariable+"="+programs(t))...)
+	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // For a test that has failed before the end.
+		<-s.ended
+	})
+	return s
+}
+
+// await waits until the condition is true.
+func (s *innerSuite) await(t *testing.T, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			t.Fatalf("the suite has ended too early: %v\n%s", s.err, s.output.String())
+		}
+	}
+}
+
+func (s *innerSuite) interrupt(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *innerSuite) wait() error {
+	<-s.ended
+	return s.err
 }
 
 // processesOf lists the processes that work in the folder, or were started in it. Linux only.
@@ -87,29 +254,20 @@ func processesOf(t *testing.T, folder string) []string {
 	return processes
 }
 
-// watched is an output that tells when a text is in it.
-type watched struct {
-	text string
-	seen chan struct{}
-
-	mu     sync.Mutex
-	output bytes.Buffer // GUARDED_BY(mu)
-	found  bool         // GUARDED_BY(mu)
+// output keeps what is printed.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer // GUARDED_BY(mu)
 }
 
-func (w *watched) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n, err := w.output.Write(p)
-	if !w.found && bytes.Contains(w.output.Bytes(), []byte(w.text)) {
-		w.found = true
-		close(w.seen)
-	}
-	return n, err
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
 }
 
-func (w *watched) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.output.String()
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }

@@ -35,9 +35,40 @@ type stackConfig struct {
 type stack struct {
 	service *e2e.Service
 
-	folder      string
+	mu          sync.Mutex // For whole steps: starting, restarting, ending.
+	ended       bool       // GUARDED_BY(mu)
+	folder      string     // GUARDED_BY(mu)
 	nats        *natsserver.Server
 	finn, dixie *process
+}
+
+// stacks are all of them that a suite has started.
+type stacks struct {
+	mu    sync.Mutex
+	all   []*stack // GUARDED_BY(mu)
+	ended bool     // GUARDED_BY(mu)
+}
+
+func (s *stacks) add(one *stack) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	s.all = append(s.all, one)
+	return nil
+}
+
+// end ends each stack that has not ended; no other will start.
+func (s *stacks) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	var problems []error
+	for _, one := range s.all {
+		problems = append(problems, one.end())
+	}
+	return errors.Join(problems...)
 }
 
 const (
@@ -49,20 +80,28 @@ const (
 	requestsPerMinute = 300
 )
 
-// startStack starts it. It is not healthy yet; end it.
-func startStack(c stackConfig) (*stack, error) {
-	folder, err := os.MkdirTemp("", "dixie-e2e-stack-")
-	if err != nil {
-		return nil, fmt.Errorf("folder for the stack: %w", err)
+// startStack starts it, until ctx ends. It is not healthy yet; end it, or the suite does.
+func startStack(ctx context.Context, c stackConfig) (*stack, error) {
+	s := &stack{}
+	if err := shared.stacks.add(s); err != nil {
+		return nil, err
 	}
-	s := &stack{folder: folder}
-	if err := s.start(c); err != nil {
+	if err := s.start(ctx, c); err != nil {
 		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
 }
 
-func (s *stack) start(c stackConfig) error {
+func (s *stack) start(ctx context.Context, c stackConfig) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	var err error
+	if s.folder, err = os.MkdirTemp("", "dixie-e2e-stack-"); err != nil {
+		return fmt.Errorf("folder for the stack: %w", err)
+	}
 	ports, err := freePorts(3)
 	if err != nil {
 		return err
@@ -80,7 +119,7 @@ func (s *stack) start(c stackConfig) error {
 	if err := s.finn.start(); err != nil {
 		return err
 	}
-	if err := s.finn.await(finn + "/healthz"); err != nil {
+	if err := s.finn.await(ctx, finn+"/healthz"); err != nil {
 		return err
 	}
 	allowlist := filepath.Join(s.folder, "allowlist.json")
@@ -106,10 +145,29 @@ func (s *stack) start(c stackConfig) error {
 	}
 	s.service, err = e2e.NewService(e2e.ServiceConfig{
 		URL: url, AdminKey: adminKey,
-		Restart: func(context.Context) error { return errors.Join(s.dixie.stop(), s.dixie.start()) },
+		Restart: func(context.Context) error { return s.restart() },
+		Alive:   s.alive,
 		Logs:    func(context.Context) string { return s.dixie.log.String() },
 	})
 	return err
+}
+
+func (s *stack) restart() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	return errors.Join(s.dixie.stop(), s.dixie.start())
+}
+
+func (s *stack) alive() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	return s.dixie.alive()
 }
 
 // tracing has a process send its spans at once.
@@ -135,8 +193,14 @@ func (s *stack) startNATS(port int) error {
 	return nil
 }
 
-// end takes everything away, in the reverse order.
+// end takes everything away, in the reverse order. Once is enough.
 func (s *stack) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	s.ended = true
 	problems := []error{s.dixie.stop(), s.finn.stop()}
 	if s.nats != nil {
 		s.nats.Shutdown()
@@ -199,8 +263,27 @@ func (p *process) start() error {
 	return nil
 }
 
+// alive has an error when the process has ended by itself.
+func (p *process) alive() error {
+	select {
+	case <-p.exited:
+		return p.endedWith()
+	default:
+		return nil
+	}
+}
+
+// endedWith is how a process ended.
+func (p *process) endedWith() error {
+	result := "exit status 0"
+	if p.failed != nil {
+		result = p.failed.Error()
+	}
+	return fmt.Errorf("%s has ended: %s", filepath.Base(p.program), result)
+}
+
 // await waits until the process answers 200.
-func (p *process) await(url string) error {
+func (p *process) await(ctx context.Context, url string) error {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -216,7 +299,9 @@ func (p *process) await(url string) error {
 		select {
 		case <-tick.C:
 		case <-p.exited:
-			return fmt.Errorf("%s ended: %w\n%s", filepath.Base(p.program), p.failed, p.log.String())
+			return fmt.Errorf("%w\n%s", p.endedWith(), p.log.String())
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer yet: %w", filepath.Base(p.program), context.Cause(ctx))
 		case <-deadline:
 			return fmt.Errorf("%s does not answer\n%s", filepath.Base(p.program), p.log.String())
 		}

@@ -32,14 +32,17 @@ func TestTrace(t *testing.T) {
 	var problem string
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	ctx := shared.context(t)
 	deadline := time.After(traceLimit)
 	for {
-		spans, err := find(t.Context(), id)
+		spans, err := find(ctx, id)
 		if problem = incomplete(spans); err == nil && problem == "" {
 			return
 		}
 		select {
 		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(context.Cause(ctx))
 		case <-deadline:
 			answer.Fatalf(t, "the trace %s is not whole after %s: %s (error: %v); its spans: %+v", id, traceLimit, problem, err, spans)
 		}
@@ -85,7 +88,8 @@ func traced(t *testing.T) (*e2e.Service, func(ctx context.Context, id string) ([
 		return s, e2e.NewTempo(tempo).Trace
 	}
 	collector := otlptest.Start(t)
-	own, err := startStack(stackConfig{
+	ctx := shared.context(t)
+	own, err := startStack(ctx, stackConfig{
 		postgres: postgres.Database(t), redis: redis.Database(t), binaries: programs(t), collector: collector.Endpoint(),
 	})
 	if err != nil {
@@ -96,7 +100,7 @@ func traced(t *testing.T) (*e2e.Service, func(ctx context.Context, id string) ([
 			t.Error(err)
 		}
 	})
-	if _, _, err := own.service.WaitHealthy(t.Context(), "", e2e.StartLimit); err != nil {
+	if _, _, err := own.service.WaitHealthy(ctx, "", e2e.StartLimit); err != nil {
 		t.Fatal(err)
 	}
 	return own.service, func(_ context.Context, id string) ([]e2e.Span, error) {

@@ -25,7 +25,6 @@ const (
 type Health struct {
 	Status         string                `json:"status"`
 	Version        string                `json:"version"`
-	UptimeSeconds  int64                 `json:"uptime_seconds"`
 	Services       map[string]Dependency `json:"services"`
 	Infrastructure map[string]Dependency `json:"infrastructure"`
 }
@@ -38,11 +37,15 @@ type Dependency struct {
 
 // WaitHealthy waits until the service reports that it and everything it uses is healthy, and returns the
 // report and how long that took. The token is whose requests the looks are; it may be empty. It fails at
-// the limit, with the last answer.
+// the limit, when ctx ends and when dixie's process has ended, with the last exchange and the end of dixie's log.
 func (s *Service) WaitHealthy(ctx context.Context, token string, limit time.Duration) (Health, time.Duration, error) {
 	started := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the limit is %s", limit))
 	defer cancel()
+	failed := func(why error, last string) error {
+		return fmt.Errorf("e2e: not healthy after %s: %w\n\n%s%s", time.Since(started).Round(time.Millisecond), why, last,
+			s.mask(s.lastLines(context.WithoutCancel(ctx)), token))
+	}
 	last := "no look was taken"
 	for {
 		health, answer, pace, err := s.look(ctx, token)
@@ -52,13 +55,15 @@ func (s *Service) WaitHealthy(ctx context.Context, token string, limit time.Dura
 		case err == nil:
 			last = answer.String()
 		case ctx.Err() == nil: // Else the limit cut the look off, and the one before tells more.
-			last = err.Error()
+			last = err.Error() + "\n\n" + answer.String()
+		}
+		if dead := s.alive(); dead != nil {
+			return Health{}, 0, failed(dead, last)
 		}
 		select {
 		case <-time.After(pace):
 		case <-ctx.Done():
-			return Health{}, 0, fmt.Errorf("e2e: not healthy within %s: %w\n%s%s", limit, ctx.Err(), last,
-				s.mask(s.lastLines(context.WithoutCancel(ctx)), token))
+			return Health{}, 0, failed(context.Cause(ctx), last)
 		}
 	}
 }

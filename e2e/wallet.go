@@ -41,8 +41,8 @@ func (s *Service) NewCaller(t testing.TB) Caller {
 	return s.SignIn(t, key)
 }
 
-// Admit puts a wallet on the allowlist and takes it off when the test ends, unless it was there before: a
-// published key must not stay on the list of an environment that people use.
+// Admit puts a wallet on the allowlist and takes it off when the test ends, or the run by [Service.Withdraw],
+// unless it was there before: a published key must not stay on the list of an environment that people use.
 func (s *Service) Admit(t testing.TB, key wallet.Key) {
 	t.Helper()
 	address := string(key.Address())
@@ -52,13 +52,12 @@ func (s *Service) Admit(t testing.TB, key wallet.Key) {
 	if slices.Contains(before.Wallets, address) {
 		return
 	}
-	s.Want(t, http.StatusCreated, Request{
+	takeOff := Request{Method: http.MethodDelete, Path: "/api/admin/allowlist/" + address, Token: s.config.AdminKey}
+	s.Make(t, http.StatusCreated, Request{
 		Method: http.MethodPost, Path: "/api/admin/allowlist", Token: s.config.AdminKey,
 		Body: map[string]string{"type": "wallet", "value": address},
-	})
-	t.Cleanup(func() {
-		s.Want(t, http.StatusOK, Request{Method: http.MethodDelete, Path: "/api/admin/allowlist/" + address, Token: s.config.AdminKey})
-	})
+	}, func(Answer) []Request { return []Request{takeOff} })
+	t.Cleanup(func() { s.TakeOut(t, takeOff) })
 }
 
 // SignIn fetches a nonce, signs it and exchanges it for a token.
