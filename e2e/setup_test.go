@@ -40,7 +40,7 @@ func TestNothingIsLeft(t *testing.T) {
 		},
 		"interrupted with a second stack": {tests: []string{"-test.run=^TestTrace$"}, until: twoStacks, interrupt: true, wantError: true},
 		"timed out": {
-			tests: []string{"-test.run=^TestChat$", "-test.count=1000", "-test.timeout=40s"}, until: printed("=== RUN   TestChat"), wantError: true,
+			tests: []string{"-test.run=^TestChat$", "-test.count=1000", "-test.timeout=60s"}, until: printed("=== RUN   TestChat"), wantError: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
