@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"dixie/spansanitizer"
 )
@@ -53,6 +54,22 @@ type Config struct {
 	QueueSize int
 	// Logger is told of failed exports. Nil discards.
 	Logger *slog.Logger
+	// Getenv reads the variables. Nil is os.Getenv. What the SDK heeds beside them, OTEL_RESOURCE_ATTRIBUTES, the
+	// OTEL_BSP_ times and the limits of spans, it takes from the process all the same.
+	Getenv func(string) string
+}
+
+// Check reports everything that [Start] would refuse, and starts nothing.
+func (c Config) Check() error {
+	_, err := c.resolve(c.getenv())
+	return err
+}
+
+func (c Config) getenv() func(string) string {
+	if c.Getenv != nil {
+		return c.Getenv
+	}
+	return os.Getenv
 }
 
 // settings are a configuration that was checked.
@@ -60,29 +77,27 @@ type settings struct {
 	Config
 
 	// target is empty when there is no tracing, else an URL with scheme, host and port.
-	target    string
-	batchSize int
+	target     string
+	batchSize  int
+	delivering delivering
+	// sampler is nil for that of the SDK.
+	sampler sdktrace.Sampler
 }
 
 // resolve fills in defaults and checks; all problems are reported at once.
 func (c Config) resolve(getenv func(string) string) (settings, error) {
-	if strings.EqualFold(strings.TrimSpace(getenv("OTEL_SDK_DISABLED")), "true") {
-		return settings{}, nil
+	v := &variables{get: getenv}
+	v.resourceAttributes() // The SDK reads them for metrics too, disabled or not.
+	if v.flag("OTEL_SDK_DISABLED") {
+		return settings{}, errors.Join(v.problems...)
 	}
-	c.Endpoint = cmp.Or(strings.TrimSpace(c.Endpoint),
-		strings.TrimSpace(getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
-		strings.TrimSpace(getenv("OTEL_EXPORTER_OTLP_ENDPOINT")))
-	if c.Endpoint == "" {
-		return settings{}, nil
+	target, named := v.target(c.Endpoint, c.Insecure)
+	if !named {
+		return settings{}, errors.Join(v.problems...)
 	}
-	var problems []error
+	s := settings{target: target, delivering: v.delivering(), sampler: v.sampler()}
+	problems := v.problems
 	problem := func(text string) { problems = append(problems, fmt.Errorf("%w: %s", ErrConfig, text)) }
-
-	insecure := cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_INSECURE"), getenv("OTEL_EXPORTER_OTLP_INSECURE"))
-	target, err := parseEndpoint(c.Endpoint, c.Insecure || strings.EqualFold(strings.TrimSpace(insecure), "true"))
-	if err != nil {
-		problems = append(problems, err)
-	}
 	c.ServiceName = cmp.Or(c.ServiceName, DefaultServiceName)
 	for _, kv := range c.resourceAttributes() {
 		if _, ok := c.Policy.ResourceAttribute(kv); !ok {
@@ -108,7 +123,11 @@ func (c Config) resolve(getenv func(string) string) (settings, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return settings{Config: c, target: target, batchSize: batchSize}, nil
+	s.Config, s.batchSize = c, batchSize
+	if c.SampleRatio != 0 {
+		s.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(c.SampleRatio))
+	}
+	return s, nil
 }
 
 // resourceAttributes are what the configuration says about the process.
@@ -125,9 +144,37 @@ func (c Config) resourceAttributes() []attribute.KeyValue {
 	return attrs
 }
 
-// parseEndpoint returns an endpoint as an URL of scheme, host and port. Its errors do not repeat the endpoint, which
-// may contain a password.
-func parseEndpoint(endpoint string, insecure bool) (string, error) {
+// target is the collector as an URL of scheme, host and port, and whether one is named at all.
+func (v *variables) target(endpoint string, insecure bool) (target string, named bool) {
+	const traces, all = otlpPrefix + "TRACES_ENDPOINT", otlpPrefix + "ENDPOINT"
+	if cmp.Or(strings.TrimSpace(endpoint), v.text(traces), v.text(all)) == "" {
+		return "", false
+	}
+	inClear := false
+	v.otlp("INSECURE", func(name, _ string) { inClear = v.flag(name) })
+	insecure = insecure || inClear
+	for _, candidate := range []struct{ name, value string }{
+		{"the endpoint", strings.TrimSpace(endpoint)}, {traces, v.text(traces)}, {all, v.text(all)},
+	} {
+		if candidate.value == "" {
+			continue
+		}
+		parsed, problem := parseEndpoint(candidate.value, insecure)
+		// One that does not count is printed by the exporter all the same when it is no URL.
+		_, err := url.Parse(candidate.value)
+		if problem != "" && (!named || err != nil) {
+			v.problemf(candidate.name, "%s", problem)
+		}
+		if !named {
+			target, named = parsed, true
+		}
+	}
+	return target, named
+}
+
+// parseEndpoint returns an endpoint as an URL of scheme, host and port, or what is wrong with it, which does not repeat
+// the endpoint: it may contain a password.
+func parseEndpoint(endpoint string, insecure bool) (target, problem string) {
 	if !strings.Contains(endpoint, "://") {
 		scheme := "https://"
 		if insecure {
@@ -136,16 +183,21 @@ func parseEndpoint(endpoint string, insecure bool) (string, error) {
 		endpoint = scheme + endpoint
 	}
 	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" {
+		return "", "is not an URL or host:port"
+	}
+	port := cmp.Or(u.Port(), defaultPort)
+	n, err := strconv.ParseUint(port, 10, 16)
 	switch {
-	case err != nil || u.Hostname() == "":
-		return "", fmt.Errorf("%w: the endpoint is not an URL or host:port", ErrConfig)
 	case u.Scheme != "http" && u.Scheme != "https":
-		return "", fmt.Errorf("%w: the endpoint's scheme is not http or https", ErrConfig)
+		return "", "has a scheme that is not http or https"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "", fmt.Errorf("%w: the endpoint has more than scheme, host and port; credentials go into OTEL_EXPORTER_OTLP_HEADERS", ErrConfig)
+		return "", "has more than scheme, host and port; credentials go into OTEL_EXPORTER_OTLP_HEADERS"
+	case err != nil || n == 0:
+		return "", "has a port that is not within 1 and 65535"
 	}
 	// A path is what OTLP over HTTP would use; gRPC has none.
-	return u.Scheme + "://" + net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPort)), nil
+	return u.Scheme + "://" + net.JoinHostPort(u.Hostname(), port), ""
 }
 
 // positive reads a number from the environment; what is none counts as absent.
@@ -156,6 +208,3 @@ func positive(s string, otherwise int) int {
 	}
 	return n
 }
-
-// environment is where the process's variables are read.
-func environment() func(string) string { return os.Getenv }

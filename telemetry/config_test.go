@@ -29,6 +29,8 @@ func TestEndpoints(t *testing.T) {
 		"http://tempo?key=hunter2":  "",
 		"http://hunter2 tempo:4317": "",
 		"http://tempo:port-hunter2": "",
+		"http://tempo:99999":        "",
+		"tempo:0":                   "",
 	} {
 		got, _, _, err := telemetry.Resolved(telemetry.Config{Endpoint: endpoint}, noEnvironment)
 		if got != want || (err == nil) != (want != "") {

@@ -23,7 +23,11 @@
 //
 // OTEL_SERVICE_NAME does not count: the service's name is dixie-bff unless Config names another.
 //
+// Of these, [Start] refuses what is malformed in OTEL_SDK_DISABLED and in OTEL_RESOURCE_ATTRIBUTES, which the SDK reads for
+// metrics too, and with an endpoint in any variable of OTLP or of the sampler: with an error that matches [ErrConfig] and names
+// the variable, never its value. Malformed numbers of OTEL_BSP_ and limits count as absent.
+//
 // OpenTelemetry's error handler is the process's, not ours, and is left as it is. Failed exports do not reach it; they
-// go to Config.Logger. What the SDK itself finds wrong with the variables above goes there, once, at the start; it also
-// complains in the standard log about an endpoint without a scheme that the environment names, which counts all the same.
+// go to Config.Logger. The exporter itself complains in the standard log, once, at the start, about an endpoint without a
+// scheme that the environment names, which counts all the same.
 package telemetry

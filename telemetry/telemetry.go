@@ -43,14 +43,14 @@ type pipeline struct {
 // Start starts to send spans. It does not wait for the collector, which may be away. Without an endpoint, it returns
 // the no-op. It fails with an error that matches [ErrConfig], or when a client cannot be made.
 func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
-	s, err := cfg.resolve(environment())
+	s, err := cfg.resolve(cfg.getenv())
 	if err != nil {
 		return nil, err
 	}
 	if s.target == "" {
 		return &Telemetry{provider: noop.NewTracerProvider(), policy: cfg.Policy}, nil
 	}
-	otlp, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(s.target))
+	otlp, err := otlptracegrpc.New(ctx, s.delivering.options(s.target)...)
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: make the exporter: %w", err)
 	}
@@ -68,8 +68,8 @@ func (s settings) start(exporter sdktrace.SpanExporter) *Telemetry {
 		sdktrace.WithSpanProcessor(q),
 		sdktrace.WithResource(resource.NewSchemaless(s.resourceAttributes()...)),
 	}
-	if s.SampleRatio != 0 {
-		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(s.SampleRatio))))
+	if s.sampler != nil {
+		options = append(options, sdktrace.WithSampler(s.sampler))
 	}
 	sdk := sdktrace.NewTracerProvider(options...)
 	return &Telemetry{
