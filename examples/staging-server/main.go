@@ -266,6 +266,9 @@ func healthcheck(lookup func(string) (string, bool)) error {
 		host = "127.0.0.1"
 	}
 	port := r.integer("DIXIE_PORT", defaultPort, highestPort)
+	if err := errors.Join(r.problems...); err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthcheckTimeout)
 	defer cancel()
 	target := "http://" + net.JoinHostPort(host, strconv.Itoa(port)) + "/readyz"

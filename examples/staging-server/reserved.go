@@ -33,8 +33,11 @@ const (
 	defaultPersonalityTTL = 1800
 )
 
-// reserved reads the numbers among them.
+// reserved reads them, and returns the numbers among them.
 func (r *reader) reserved() map[string]int {
+	if name := "DIXIE_SCHEDULE_CALLBACK_SECRET"; r.value(name) != "" {
+		r.warnf("%s is set, and not used yet", name)
+	}
 	return map[string]int{
 		"DIXIE_MEMORY_PROJECTION_TTL":     r.integer("DIXIE_MEMORY_PROJECTION_TTL", defaultTTL, longestTTL),
 		"DIXIE_MEMORY_MAX_EVENTS":         r.integer("DIXIE_MEMORY_MAX_EVENTS", defaultMemoryEvents, highestMemoryEvents),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -13,7 +14,7 @@ func secretNames() []string {
 	return []string{
 		"DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "NATS_URL",
 		"DIXIE_JWT_PRIVATE_KEY", "DIXIE_ADMIN_KEY", "FINN_AUTH_TOKEN", "DIXIE_SCHEDULE_CALLBACK_SECRET",
-		"DIXIE_TRACE_HASH_KEY",
+		"DIXIE_TRACE_HASH_KEY", "OTEL_EXPORTER_OTLP_HEADERS",
 	}
 }
 
@@ -23,7 +24,7 @@ func fileVariables() []variable {
 	rows := make([]variable, len(names))
 	for i, name := range names {
 		rows[i] = variable{
-			name + fileSuffix, "path", "none",
+			name + fileSuffix, pathKind, noDefault,
 			"A file that holds the value of " + name + ", which is not set then. A line feed at its end does not count.",
 		}
 	}
@@ -71,28 +72,44 @@ func readSecret(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the secret cannot be read: %w", err)
 	}
-	if info.IsDir() || info.Size() > longestSecret {
-		return "", fmt.Errorf("%s is a folder, or too large for a secret", path)
+	// Reading a device or a pipe might never end.
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is a folder, or no regular file", path)
 	}
-	content, err := os.ReadFile(path) //nolint:gosec // The operator names the file.
+	file, err := os.Open(path) //nolint:gosec // The operator names the file.
 	if err != nil {
 		return "", fmt.Errorf("the secret cannot be read (it must be readable for the user of this process): %w", err)
 	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, longestSecret+1))
+	if err != nil {
+		return "", fmt.Errorf("the secret cannot be read: %w", err)
+	}
 	value := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if value == "" {
+	switch {
+	case len(content) > longestSecret:
+		return "", fmt.Errorf("%s is too large for a secret", path)
+	case strings.TrimSpace(value) == "":
 		return "", fmt.Errorf("%s is empty", path)
+	case strings.ContainsRune(value, 0):
+		return "", fmt.Errorf("%s has a zero byte: it must be text, in UTF-8", path)
+	case strings.HasPrefix(value, byteOrderMark):
+		return "", fmt.Errorf("%s begins with a byte order mark: save it without", path)
 	}
 	return value, nil
 }
 
+// byteOrderMark is what some editors put before UTF-8.
+const byteOrderMark = "\ufeff"
+
 // withPassword puts DATABASE_PASSWORD into the URL of the database, percent-encoded.
 func (r *reader) withPassword(databaseURL string) string {
-	password, _ := r.lookup("DATABASE_PASSWORD")
+	password := r.value("DATABASE_PASSWORD")
 	if password == "" {
 		return databaseURL
 	}
 	if databaseURL == "" {
-		r.warnings = append(r.warnings, "DATABASE_PASSWORD is set, and DATABASE_URL is not; it is not used")
+		r.warnf("DATABASE_PASSWORD is set, and DATABASE_URL is not; it is not used")
 		return ""
 	}
 	u, err := url.Parse(databaseURL)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -21,6 +22,16 @@ func secretFile(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// pipe is one that nobody writes to.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -71,7 +82,13 @@ func TestSecretsAreRefused(t *testing.T) {
 			"DIXIE_ADMIN_KEY and DIXIE_ADMIN_KEY_FILE are both set",
 		},
 		"no file":         {map[string]string{"REDIS_URL_FILE": "/no/such/file"}, "REDIS_URL_FILE: the secret cannot be read: stat /no/such/file"},
-		"empty":           {map[string]string{"NATS_URL_FILE": secretFile(t, "\n")}, "is empty"},
+		"empty":           {map[string]string{"NATS_URL_FILE": secretFile(t, "\n")}, "NATS_URL_FILE: "},
+		"blank":           {map[string]string{"DIXIE_ADMIN_KEY_FILE": secretFile(t, " \t\n\n")}, "is empty"},
+		"a device":        {map[string]string{"DIXIE_ADMIN_KEY_FILE": "/dev/zero"}, "DIXIE_ADMIN_KEY_FILE: /dev/zero is a folder, or no regular file"},
+		"a pipe":          {map[string]string{"REDIS_URL_FILE": pipe(t)}, "REDIS_URL_FILE: "},
+		"grows":           {map[string]string{"REDIS_URL_FILE": "/proc/kallsyms"}, "REDIS_URL_FILE: "},
+		"zero byte":       {map[string]string{"FINN_AUTH_TOKEN_FILE": secretFile(t, "hunter2\x00x")}, "FINN_AUTH_TOKEN_FILE: "},
+		"byte order mark": {map[string]string{"NATS_URL_FILE": secretFile(t, byteOrderMark+"nats://u:hunter2@h")}, "NATS_URL_FILE: "},
 		"folder":          {map[string]string{"FINN_AUTH_TOKEN_FILE": t.TempDir()}, "FINN_AUTH_TOKEN_FILE: "},
 		"large":           {map[string]string{"FINN_AUTH_TOKEN_FILE": secretFile(t, strings.Repeat("hunter2", longestSecret))}, "too large"},
 		"two passwords":   {map[string]string{"DATABASE_URL": "postgres://u:hunter2@h/d", "DATABASE_PASSWORD": "hunter2"}, "keep one"},
@@ -124,7 +141,8 @@ func TestShowConfig(t *testing.T) {
 	var out strings.Builder
 	err := showConfig(lookupIn(staging(map[string]string{
 		"DATABASE_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@cache:6379/0", "NATS_URL": "nats://hunter2@a:4222, tls://u:hunter2@b",
-		"FINN_URL": "https://u:hunter2@finn/", "DIXIE_ADMIN_KEY_FILE": secretFile(t, "hunter2"), "FINN_AUTH_TOKEN": "hunter2",
+		"FINN_URL": "https://finn/", "OTEL_EXPORTER_OTLP_HEADERS": "x-api-key=hunter2",
+		"DIXIE_ADMIN_KEY_FILE": secretFile(t, "hunter2"), "FINN_AUTH_TOKEN": "hunter2",
 		"DIXIE_SCHEDULE_CALLBACK_SECRET": "hunter2", "DIXIE_PORT": "99999", "DIXIE_MEMORY_MAX_EVENTS": "20000",
 	})), &out)
 	if err != nil {
@@ -141,7 +159,8 @@ func TestShowConfig(t *testing.T) {
 	for _, want := range []string{
 		"\nDIXIE_ENV set staging\n", "\nDIXIE_HOST default all addresses\n", "\nDIXIE_PORT set 65535\n", "\nDIXIE_RATE_LIMIT_BACKEND default redis\n",
 		"\nDATABASE_URL set postgres://dixie@db/dixie\n", "\nDATABASE_PASSWORD set (7 bytes, not shown)\n", "\nREDIS_URL set redis://:***@cache:6379/0\n",
-		"\nNATS_URL set nats://***@a:4222,tls://u:***@b\n", "\nFINN_URL set https://u:***@finn/\n", "\nDIXIE_ADMIN_KEY file (7 bytes, not shown)\n",
+		"\nNATS_URL set nats://***@a:4222,tls://u:***@b\n", "\nFINN_URL set https://finn/\n", "\nDIXIE_ADMIN_KEY file (7 bytes, not shown)\n",
+		"\nOTEL_EXPORTER_OTLP_HEADERS set (17 bytes, not shown)\n",
 		"\nDIXIE_MEMORY_MAX_EVENTS set 10000\n", "\nDIXIE_PERSONALITY_TTL default 1800\n", "\nDIXIE_CORS_ORIGINS default http://localhost:65535\n",
 		"warning: DIXIE_PORT is above 65535; using 65535", "warning: DIXIE_MEMORY_MAX_EVENTS is above 10000; using 10000", "The configuration is usable.",
 	} {
@@ -175,6 +194,21 @@ func TestShowConfigSaysWhatIsWrong(t *testing.T) {
 	_, values, _ := strings.Cut(out.String(), "In effect here")
 	if strings.Contains(values, "is usable") || strings.Contains(values, "random in development") {
 		t.Errorf("production is shown as usable, or as development:\n%s", &out)
+	}
+}
+
+// TestOriginsAreMasked: somebody may write a password where none belongs.
+func TestOriginsAreMasked(t *testing.T) {
+	t.Parallel()
+	for _, origin := range []string{"http://u:hunter2@x", "https://hunter2@x/", "http://u:hunter2@x:99999", "http://x?key=hunter2", "u:hunter2@x"} {
+		var out strings.Builder
+		err := showConfig(lookupIn(map[string]string{"DIXIE_CORS_ORIGINS": "http://ok, " + origin}), &out)
+		if err == nil || !strings.Contains(err.Error(), "DIXIE_CORS_ORIGINS: ") || strings.Contains(err.Error()+out.String(), "hunter2") {
+			t.Errorf("%s: %v\n%s", origin, err, &out)
+		}
+		if !strings.Contains(out.String(), "http://ok,") {
+			t.Errorf("the other origin is not shown:\n%s", &out)
+		}
 	}
 }
 

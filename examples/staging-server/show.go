@@ -55,6 +55,14 @@ func showConfig(lookup func(string) (string, bool), out io.Writer) error {
 	return nil
 }
 
+func shownOrigins(origins []string) string {
+	shown := make([]string, len(origins))
+	for i, origin := range origins {
+		shown[i] = shownOrigin(origin)
+	}
+	return strings.Join(shown, ",")
+}
+
 // effective is what the server makes of a variable, where that is not just its text or its default.
 func (c *config) effective() map[string]string {
 	values := map[string]string{
@@ -69,7 +77,7 @@ func (c *config) effective() map[string]string {
 		"DIXIE_CONVICTION_TIER_TTL": strconv.Itoa(int(c.tierTTL / time.Second)),
 		"DIXIE_AUTONOMOUS_BUDGET":   strconv.FormatInt(c.budget, 10),
 		"DIXIE_ALLOWLIST_PATH":      c.allowlistPath,
-		"DIXIE_CORS_ORIGINS":        strings.Join(c.origins, ","),
+		"DIXIE_CORS_ORIGINS":        shownOrigins(c.origins),
 	}
 	if c.host == "" {
 		values["DIXIE_HOST"] = "all addresses"

@@ -10,13 +10,21 @@ import (
 	"dixie/telemetry"
 )
 
+// telemetryConfig leaves the way to the collector to the variables of OpenTelemetry.
+func telemetryConfig(c config) telemetry.Config {
+	cfg := telemetry.Config{ServiceVersion: dixie.Version, Policy: c.tracePolicy, Getenv: c.getenv}
+	if c.known() {
+		cfg.Environment = string(c.environment)
+	}
+	return cfg
+}
+
 // startTelemetry comes before everything that may record a span. Without an endpoint it is a no-op. The collector
 // may be away.
 func startTelemetry(ctx context.Context, c config, logger *slog.Logger) (*telemetry.Telemetry, error) {
-	tel, err := telemetry.Start(ctx, telemetry.Config{
-		Endpoint: c.otlpEndpoint, ServiceVersion: dixie.Version, Environment: string(c.environment),
-		Policy: c.tracePolicy, Logger: logger,
-	})
+	cfg := telemetryConfig(c)
+	cfg.Logger = logger
+	tel, err := telemetry.Start(ctx, cfg)
 	if errors.Is(err, telemetry.ErrConfig) {
 		return nil, fmt.Errorf("the OTEL_ variables are not usable: %w", err)
 	}
