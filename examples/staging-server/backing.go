@@ -20,6 +20,8 @@ import (
 const (
 	// migrationTimeout bounds the start: a migration that another replica runs may take a while.
 	migrationTimeout = 10 * time.Minute
+	// patience is how long the start is silent while the database is being waited for.
+	patience = time.Second
 	// publishTimeout bounds the end: signals that NATS does not take in this time are lost.
 	publishTimeout = 5 * time.Second
 	// disconnectTimeout is for saying goodbye to the servers.
@@ -57,14 +59,23 @@ func (b *backing) openDatabase(ctx context.Context, c config, logger *slog.Logge
 	defer cancel()
 	m, err := migrate.New(c.databaseURL, migrate.Config{Logger: logger})
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	if _, err := m.Up(ctx); err != nil {
+	waiting := time.AfterFunc(patience, func() {
+		logger.InfoContext(ctx, "waiting for the database of DATABASE_URL: for its answer, for its migrations, or for another process that migrates",
+			"lock_timeout", migrate.DefaultLockTimeout.String())
+	})
+	_, err = m.Up(ctx)
+	waiting.Stop()
+	if err != nil {
 		return fmt.Errorf("the database of DATABASE_URL cannot be brought up to date: %w", withRemedy(err))
 	}
 	b.pool, err = database.Open(context.WithoutCancel(ctx), database.Config{URL: c.databaseURL, Size: c.poolSize, Application: "dixie-bff"})
-	if err != nil || c.allowlistPath == "" {
-		return err
+	if err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if c.allowlistPath == "" {
+		return nil
 	}
 	b.allowlist, err = allowlistpostgres.Open(ctx, allowlistpostgres.Config{Pool: b.pool, SeedFile: c.allowlistPath, Logger: logger})
 	if err != nil {
@@ -73,7 +84,7 @@ func (b *backing) openDatabase(ctx context.Context, c config, logger *slog.Logge
 	return nil
 }
 
-func (b *backing) openRedis(_ context.Context, c config, logger *slog.Logger) error {
+func (b *backing) openRedis(ctx context.Context, c config, logger *slog.Logger) error {
 	if c.redisURL == "" {
 		return nil
 	}
@@ -81,6 +92,10 @@ func (b *backing) openRedis(_ context.Context, c config, logger *slog.Logger) er
 	var err error
 	if b.redis, err = redis.Open(redis.Config{URL: c.redisURL, Logger: logger}); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
+	}
+	// Before the relay, which goes on trying without an end, and knows of no variable.
+	if err := b.redis.Ping(ctx).Err(); err != nil {
+		logRedis(ctx, logger, err)
 	}
 	b.relay = redis.NewRelay(b.redis, logger)
 	return nil

@@ -111,27 +111,52 @@ func each(err error) []error {
 	return []error{err}
 }
 
-// run serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+// run serves until SIGTERM or SIGINT. During the start the signal is enough, too: what the start waits for is let go. A
+// second signal ends the process at once.
 func run(c config, logger *slog.Logger, people io.Writer) error {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
-	if err != nil {
-		return fmt.Errorf("cannot listen (is DIXIE_PORT taken?): %w", err)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // From then on a signal has its usual effect.
+	err := serveUntil(ctx, c, logger, people)
+	if err != nil && ctx.Err() != nil {
+		logger.InfoContext(ctx, "told to stop before it was ready", "error", err.Error())
+		return nil
 	}
-	c.listensOn(listener.Addr())
-	tel, err := startTelemetry(context.Background(), c, logger)
+	return err
+}
+
+// serveUntil serves until ctx is done, then drains. It listens when everything is there, so that nobody waits at an open
+// door: until then connections are refused.
+//
+//nolint:contextcheck // What it opens outlives ctx.
+func serveUntil(ctx context.Context, c config, logger *slog.Logger, people io.Writer) error {
+	// A port that is taken is found out before the database is changed.
+	early, err := c.listen(ctx)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	b, err := connect(context.Background(), c, logger)
+	if err := early.Close(); err != nil {
+		return fmt.Errorf("let the port go: %w", err)
+	}
+	tel, err := startTelemetry(ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	b, err := connect(ctx, c, logger)
 	if err != nil {
 		flush(tel, logger)
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	// Spans first: they do not need what is closed after them, and have a limit of their own.
 	defer func() {
 		flush(tel, logger)
 		b.close(logger)
 	}()
+	listener, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	c.listensOn(listener.Addr())
 	opts, err := options(c, b, tel, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -150,11 +175,9 @@ func run(c config, logger *slog.Logger, people io.Writer) error {
 		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
-	logger.Info("listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version, "build", build)
+	logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version, "build", build)
 	greet(people, c, h.FinnURL())
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -162,9 +185,17 @@ func run(c config, logger *slog.Logger, people io.Writer) error {
 		return errors.Join(fmt.Errorf("serve: %w", err), h.Shutdown(context.Background()))
 	case <-ctx.Done():
 	}
-	stop() // From here on a signal has its usual effect.
-	logger.Info("shutting down", "within", drainTimeout.String())
+	logger.InfoContext(ctx, "shutting down", "within", drainTimeout.String())
 	return drain(logger, server, h)
+}
+
+// listen takes the address and the port.
+func (c *config) listen(ctx context.Context) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.host, strconv.Itoa(c.port)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", withListenRemedy(err))
+	}
+	return listener, nil
 }
 
 // drain stops listening and lets requests, streams and sockets end, at most for the drain timeout.

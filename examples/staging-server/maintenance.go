@@ -41,7 +41,7 @@ func runMigrations(lookup func(string) (string, bool), args []string, out io.Wri
 	}
 	m, err := migrate.New(url, migrate.Config{})
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -66,13 +66,21 @@ func runMigrations(lookup func(string) (string, bool), args []string, out io.Wri
 	if err == nil && len(result.Steps) == 0 {
 		_, _ = fmt.Fprintln(out, "nothing to do")
 	}
-	return err
+	return ofDatabase(err)
+}
+
+// ofDatabase says of which database an error is, and what can be done.
+func ofDatabase(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the database of DATABASE_URL: %w", withRemedy(err))
 }
 
 func showMigrations(ctx context.Context, m *migrate.Migrator, out io.Writer) error {
 	all, err := m.Status(ctx)
 	if err != nil {
-		return err
+		return ofDatabase(err)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) //nolint:mnd // Columns two blanks apart.
 	_, _ = fmt.Fprintln(w, "SOURCE\tVERSION\tNAME\tAPPLIED")
@@ -103,7 +111,7 @@ func maintainReputation(lookup func(string) (string, bool), args []string, out i
 	defer stop()
 	pool, err := database.Open(ctx, database.Config{URL: url, Size: 2, Application: "dixie-maintenance", StatementTimeout: -1})
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	defer pool.Close()
 	store := postgres.New(pool)
@@ -111,7 +119,7 @@ func maintainReputation(lookup func(string) (string, bool), args []string, out i
 	case "verify":
 		report, err := reputation.Verify(ctx, store)
 		if err != nil {
-			return err
+			return ofDatabase(err)
 		}
 		_, _ = fmt.Fprintf(out, "%d events, %d agents\n", report.Events, report.Agents)
 		if !report.OK() {
@@ -123,7 +131,7 @@ func maintainReputation(lookup func(string) (string, bool), args []string, out i
 	case "rebuild":
 		agents, err := store.Rebuild(ctx)
 		if err != nil {
-			return err
+			return ofDatabase(err)
 		}
 		_, _ = fmt.Fprintf(out, "%d agents computed anew\n", agents)
 		return nil
