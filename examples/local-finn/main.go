@@ -21,6 +21,8 @@
 //	-host        HOST             address to listen on; 127.0.0.1 without a token,
 //	                              all addresses with one
 //	-token       FINN_AUTH_TOKEN  what clients must present; none: open
+//	             FINN_AUTH_TOKEN_FILE
+//	                              a file that holds it instead; both set is refused
 //	-word-delay  FINN_WORD_DELAY  pause before each word, such as 50ms; none
 //	-model       OPENAI_MODEL     answer with this model instead of repeating
 //	-base-url    OPENAI_BASE_URL  OpenAI-compatible API, https://api.openai.com/v1

@@ -16,6 +16,7 @@ import (
 type settings struct {
 	host, port     string
 	token          string
+	tokenSource    string // The variable that the token came from.
 	wordDelay      time.Duration
 	baseURL, model string
 	apiKey         string
@@ -35,7 +36,7 @@ func parseSettings(args []string, getenv func(string) string, out io.Writer) (se
 	fs.SetOutput(out)
 	fs.StringVar(&s.port, "port", or("PORT", "3000"), "port to listen on (PORT)")
 	fs.StringVar(&s.host, "host", getenv("HOST"), "address to listen on (HOST); loopback without a token, all with one")
-	token := fs.String("token", "", "what clients must present (FINN_AUTH_TOKEN); none: open")
+	fs.StringVar(&s.token, "token", "", "what clients must present (FINN_AUTH_TOKEN, FINN_AUTH_TOKEN_FILE); none: open")
 	fs.StringVar(&delay, "word-delay", delay, "pause before each word, such as 50ms (FINN_WORD_DELAY)")
 	fs.StringVar(&s.model, "model", getenv("OPENAI_MODEL"), "answer with this model instead of repeating (OPENAI_MODEL)")
 	fs.StringVar(&s.baseURL, "base-url", or("OPENAI_BASE_URL", openairesponder.DefaultBaseURL),
@@ -44,13 +45,16 @@ func parseSettings(args []string, getenv func(string) string, out io.Writer) (se
 	if err := fs.Parse(args); err != nil {
 		return settings{}, fmt.Errorf("flags: %w", err)
 	}
-	// Not as the flag's default, which -help would print.
-	s.token = getenv("FINN_AUTH_TOKEN")
-	if *token != "" {
-		s.token = *token
+	var problems []error
+	s.tokenSource = valueVariable
+	if s.token == "" && !s.healthcheck {
+		// Not as the flag's default, which -help would print. The probe has no need of it.
+		var err error
+		if s.token, s.tokenSource, err = token(getenv); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	s.apiKey = getenv("OPENAI_API_KEY")
-	var problems []error
 	if fs.NArg() > 0 {
 		problems = append(problems, fmt.Errorf("unknown argument %q", fs.Arg(0)))
 	}
@@ -82,8 +86,12 @@ func (s *settings) greeting(address string) string {
 	}
 	credential, header := "open: no token is asked for", ""
 	if s.token != "" {
-		credential = "asks for the token of FINN_AUTH_TOKEN"
-		header = ` -H "Authorization: Bearer $FINN_AUTH_TOKEN"`
+		credential = "asks for the token of " + s.tokenSource
+		shown := "$" + s.tokenSource
+		if s.tokenSource == fileVariable {
+			shown = `$(cat "` + shown + `")`
+		}
+		header = ` -H "Authorization: Bearer ` + shown + `"`
 	}
 	fmt.Fprintf(&b, "local-finn listens on http://%s, %s, %s.\nTry:\n", address, answers, credential)
 	fmt.Fprintf(&b, "  curl -s http://localhost:%s/health\n", portOf(address))
