@@ -3,7 +3,9 @@
 
 version := $(shell sed -nE 's/^const Version = "(.*)"$$/\1/p' dixie.go)
 revision := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-staging := DIXIE_VERSION=$(version) DIXIE_REVISION=$(revision) docker compose -f deploy/docker-compose.staging.yml
+# What STAGING.md calls dc: a folder deploy/secrets brings its Compose file. Nothing else is set here, or a dc after a make
+# would find other images and start everything anew.
+staging := docker compose -f deploy/docker-compose.staging.yml$(if $(wildcard deploy/secrets/.), -f deploy/docker-compose.secrets.yml)
 
 run: ## Start the server on loopback with nothing configured.
 	go run ./examples/staging-server
