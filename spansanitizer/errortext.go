@@ -1,6 +1,10 @@
 package spansanitizer
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 const (
 	redacted        = "[REDACTED]"
@@ -14,10 +18,15 @@ const (
 	maxPasses = 4
 )
 
-// ErrorText returns a text without what looks like an address, a key, a token, an e-mail address, a network
-// address or a quotation, of 256 bytes at most and in valid UTF-8. It cannot know a secret that looks like
-// ordinary words: what a client sent belongs into an error's text only in quotation marks, as %q puts it.
-// The time that it takes grows with the length of the text and no faster.
+// ErrorText returns a text without what looks like an address, a key, a token, a credential behind its name, an e-mail
+// address, a network address, the number of a card, an account or a telephone, a name of ENS or a quotation, of 256
+// bytes at most and in valid UTF-8. The same text comes out when it is given what it returned. The time that it takes
+// grows with the length of the text and no faster.
+//
+// It cannot know a secret that looks like ordinary text: a person's or a host's name, a path, a prompt, a password in a
+// sentence ("the password is swordfish"), a number of up to eight digits. Of a quotation in a quotation it knows the
+// end only if its marks are escaped. What a client sent belongs into an error's text only in quotation marks, as %q
+// puts it.
 func ErrorText(s string) string {
 	if isPlainText(s) {
 		return s
@@ -38,7 +47,7 @@ func maskText(s string) string {
 	if cut {
 		s = s[:maxErrorInput]
 	}
-	m := mask{text: strings.ToValidUTF8(s, "?"), cut: cut}
+	m := mask{text: plainCharacters(strings.ToValidUTF8(s, "?")), cut: cut}
 	m.out.Grow(min(len(s), maxErrorText))
 	for !m.full && m.at < len(m.text) {
 		m.step()
@@ -46,8 +55,45 @@ func maskText(s string) string {
 	return m.out.String()
 }
 
-// mask goes through a text piece by piece: a mark that was left by it, a quotation, a separator or a word. What it wrote
-// falls into the same pieces again, but for quotations in single marks, which may be apostrophes.
+// plainCharacters replaces what only looks different: blanks, quotation marks and full-width letters by those of ASCII.
+// Characters that cannot be seen are left out. The text does not grow.
+func plainCharacters(s string) string {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return s[:i] + strings.Map(plainCharacter, s[i:])
+		}
+	}
+	return s
+}
+
+func plainCharacter(r rune) rune {
+	const firstWide, lastWide, distance = 0xff01, 0xff5e, 0xff01 - '!'
+	switch {
+	case r < utf8.RuneSelf:
+		return r
+	case r >= firstWide && r <= lastWide:
+		return r - distance
+	case unicode.Is(unicode.Cf, r):
+		return -1
+	case unicode.IsSpace(r):
+		return ' '
+	}
+	switch r {
+	case '“', '”', '„', '‟', '«', '»', '‹', '›', '「', '」', '『', '』', '〝', '〞', '〟':
+		return '"'
+	case '‘', '’', '‚', '‛':
+		return '\''
+	case '‐', '‑', '‒', '–', '−', '﹣':
+		return '-'
+	case '﹫':
+		return '@'
+	default:
+		return r
+	}
+}
+
+// mask goes through a text piece by piece: a mark that was left by it, a quotation, a separator, a number in groups or
+// a word. What it wrote falls into the same pieces again, but for quotations in single marks, which may be apostrophes.
 type mask struct {
 	text string
 	at   int
@@ -56,9 +102,27 @@ type mask struct {
 	cut bool
 	// full says that the next piece had no room.
 	full bool
-	// expected says that the next word is a credential, because the last one said so.
-	expected bool
+	// apostrophes says that no single mark that is still to come closes a quotation.
+	apostrophes bool
+	// expected is what the words before say about the next one.
+	expected expectation
+	// near is for how many words more the name of a credential counts as near.
+	near int
 }
+
+// expectation is what a word may be, because of what is before it.
+type expectation int
+
+const (
+	anything expectation = iota
+	// credential follows a scheme, or a name and a colon, unless it is a name itself: "bad token: signature ...".
+	credential
+	// value follows an equals sign, or a colon without a blank, and is a credential whatever it looks like.
+	value
+)
+
+// nearWords is how far behind the name of a credential a word of letters and digits is held to be one.
+const nearWords = 2
 
 func (m *mask) step() {
 	rest := m.text[m.at:]
@@ -71,11 +135,15 @@ func (m *mask) step() {
 		m.secret(closing(rest), `"`+redacted+`"`)
 	case rest[0] == '`':
 		m.secret(closing(rest), "`"+redacted+"`")
-	case rest[0] == '\'' && isQuotation(rest):
-		m.secret(closing(rest), "'"+redacted+"'")
+	case rest[0] == '\'' && m.quotation(rest) > 0:
+		m.secret(m.quotation(rest), "'"+redacted+"'")
 	case isSeparator(rest[0]):
 		m.write(1, rest[:1])
 	default:
+		if n := groupsLength(rest); n > 0 {
+			m.secret(n, redacted)
+			return
+		}
 		m.word(rest[:wordLength(rest)])
 	}
 }
@@ -92,7 +160,7 @@ func (m *mask) write(n int, text string) {
 
 // secret is write for what was masked: a credential is expected no more.
 func (m *mask) secret(n int, text string) {
-	m.expected = false
+	m.expected, m.near = anything, 0
 	m.write(n, text)
 }
 
@@ -112,21 +180,80 @@ func (m *mask) word(word string) {
 		return
 	}
 	core := strings.TrimRight(word, ".:")
-	tail := word[len(core):]
 	switch {
-	case isScheme(core):
-		m.expected = true
-		m.write(len(word), word)
-	case isCredentialName(core):
-		m.expected = strings.Contains(tail, ":") || m.at+len(word) < len(m.text) && m.text[m.at+len(word)] == '='
-		m.write(len(word), word)
 	case core == "":
 		m.write(len(word), word)
-	case m.expected || isSecret(core):
+	case isSecret(core):
+		m.secret(len(core), redacted)
+	case isScheme(core):
+		m.expected = credential
+		m.write(len(word), word)
+	default:
+		m.name(word, core)
+	}
+}
+
+// name writes a word that is no secret by itself, but may be the name of one, or be one because of a name before it.
+func (m *mask) name(word, core string) {
+	// A name with its value behind a colon.
+	for i := range len(core) {
+		if core[i] == ':' && kindOfName(core[:i]) != noName {
+			m.expected = value
+			m.write(i+1, word[:i+1])
+			return
+		}
+	}
+	kind, mark := kindOfName(core), m.markBehind(word)
+	isName := kind != noName && (m.expected != value || mark == '=')
+	switch {
+	case isName:
+		m.expected = anything
+		if kind != shortName {
+			m.near = nearWords
+		}
+		switch {
+		case mark == '=':
+			m.expected = value
+		case mark == ':' && kind == strongName:
+			m.expected = credential
+		}
+		m.write(len(word), word)
+	case m.expected != anything, m.near > 0 && isMixed(core):
 		m.secret(len(core), redacted)
 	default:
+		m.near = max(m.near-1, 0)
 		m.write(len(word), word)
 	}
+}
+
+// markBehind is the equals sign or the colon behind a word, at its end or after blanks, or 0.
+func (m *mask) markBehind(word string) byte {
+	if strings.HasSuffix(word, ":") {
+		return ':'
+	}
+	rest := strings.TrimLeft(m.text[m.at+len(word):], " \t")
+	if rest != "" && (rest[0] == '=' || rest[0] == ':') {
+		return rest[0]
+	}
+	return 0
+}
+
+// quotation is the length of the quotation in single marks with which s begins, or 0 if the mark is an apostrophe: a
+// quotation is closed before a separator.
+func (m *mask) quotation(s string) int {
+	if m.apostrophes {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		if s[i] == '\'' && (i+1 == len(s) || isSeparator(s[i+1]) || strings.IndexByte(":.!?", s[i+1]) >= 0) {
+			return i + 1
+		}
+	}
+	if m.cut {
+		return len(s)
+	}
+	m.apostrophes = true
+	return 0
 }
 
 // isSeparator tells what words do not contain.
@@ -155,31 +282,4 @@ func closing(s string) int {
 		}
 	}
 	return len(s)
-}
-
-// isQuotation tells a quotation in single marks from an apostrophe: it is closed soon, before a separator.
-func isQuotation(s string) bool {
-	end := closing(s[:min(len(s), maxErrorText)])
-	return end > 1 && s[end-1] == '\'' && (end == len(s) || isSeparator(s[end]) || s[end] == ':' || s[end] == '.')
-}
-
-// isScheme tells whether a credential follows a word without more ado.
-func isScheme(s string) bool { return strings.EqualFold(s, "bearer") || strings.EqualFold(s, "basic") }
-
-// isCredentialName tells whether a credential follows a word behind a colon or an equals sign.
-func isCredentialName(s string) bool {
-	if len(s) < len("token") || len(s) > maxNameLength {
-		return false
-	}
-	lower := strings.ToLower(s)
-	if strings.IndexByte("dtreny", lower[len(lower)-1]) < 0 {
-		return false // None of them ends in this letter.
-	}
-	for _, name := range []string{"password", "passwd", "secret", "signature", "authorization", "token", "apikey", "api_key", "api-key"} {
-		// Such as x-api-key, but not dxk_password.
-		if strings.HasSuffix(lower, name) && !isSecret(s) {
-			return true
-		}
-	}
-	return false
 }

@@ -26,9 +26,22 @@ func errorText(err error) (text string) {
 	return ErrorText(err.Error())
 }
 
-// errorType is the Go type of the error at the end of the chain: those before it only add words.
-func errorType(err error) string {
-	for next := err; next != nil; next = errors.Unwrap(next) {
+// maxChain bounds how many errors of a chain are unwrapped: an error may unwrap to itself.
+const maxChain = 32
+
+// errorType is the Go type of the error at the end of the chain, as far as its Unwrap methods can be called: those
+// before it only add words.
+func errorType(err error) (kind string) {
+	defer func() {
+		if recover() != nil {
+			kind = typeText(fmt.Sprintf("%T", err))
+		}
+	}()
+	for range maxChain {
+		next := errors.Unwrap(err)
+		if next == nil {
+			break
+		}
 		err = next
 	}
 	return typeText(fmt.Sprintf("%T", err))

@@ -4,12 +4,15 @@ import "strings"
 
 // The longest words and numbers of a plain text; no secret without a mark of its own is as short.
 const (
-	maxPlainWord   = 13
+	maxPlainWord = 13
+	// maxPlainDigits bounds the digits of a word.
 	maxPlainDigits = 8
+	// maxPlainNumbers bounds the digits of a text.
+	maxPlainNumbers = 9
 )
 
 // isPlainText tells, much faster than mask could, that there is nothing to mask: the text is short, of short words and
-// numbers, with spaces between them, and of marks that mask has left.
+// numbers, with spaces between them, no two numbers one after the other, and of marks that mask has left.
 func isPlainText(s string) bool {
 	if len(s) > maxErrorText {
 		return false
@@ -18,24 +21,32 @@ func isPlainText(s string) bool {
 	if strings.Contains(s, redacted) {
 		s = strings.ReplaceAll(strings.ReplaceAll(s, `"`+redacted+`"`, ""), redacted, "")
 	}
-	word, digits := 0, 0
+	// The length of the word, its digits, those of the word before, and those of the text.
+	word, digits, before, all := 0, 0, 0, 0
 	for i := range len(s) {
 		switch c := s[i]; {
-		case isLetter(c), c == '-', c == '/':
-			word, digits = word+1, 0
 		case isDigit(c):
-			word, digits = word+1, digits+1
+			word, digits, all = word+1, digits+1, all+1
+			if before > 0 || digits > maxPlainDigits || all > maxPlainNumbers {
+				return false
+			}
+		case isLetter(c), c == '-', c == '/':
+			word++
 		case c == ' ', c == '(', c == ')':
-			word, digits = 0, 0
+			if word > 0 {
+				word, digits, before = 0, 0, digits
+			}
 		case c == '.', c == ':', c == ',', c == ';':
 			if i+1 < len(s) && s[i+1] != ' ' {
 				return false
 			}
-			word, digits = 0, 0
+			if word > 0 {
+				word, digits, before = 0, 0, digits
+			}
 		default:
 			return false
 		}
-		if word > maxPlainWord || digits > maxPlainDigits {
+		if word > maxPlainWord {
 			return false
 		}
 	}
@@ -44,7 +55,10 @@ func isPlainText(s string) bool {
 
 // announcesSecret tells whether one of the words is there that make the next one a secret, or the beginning of a token.
 func announcesSecret(lower string) bool {
-	for _, word := range []string{"eyj", "bearer", "basic", "passw", "secret", "signature", "authorization", "token", "key"} {
+	for _, word := range []string{
+		"eyj", "bearer", "basic", "pass", "pwd", "secret", "signature", "authorization", "token", "key", "session", "cookie",
+		"credential", "mnemonic",
+	} {
 		if strings.Contains(lower, word) {
 			return true
 		}

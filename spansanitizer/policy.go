@@ -77,26 +77,40 @@ func (p *Policy) Name(span string) string {
 	return UnknownName
 }
 
+// origin says where attributes come from.
+type origin bool
+
+const (
+	// raw attributes are what a caller gives to a [Span]: he has identities, and no hashes.
+	raw origin = false
+	// sanitised attributes may be those of a [Span], with hashes of this policy.
+	sanitised origin = true
+)
+
 // Attribute returns what a span may carry of an attribute, and whether that is anything. It never panics,
-// and given what it returned, it returns the same again.
+// and given what it returned, it returns the same again. Therefore it cannot tell a hash from another text of 12
+// hexadecimal digits under [WalletHash] or [IdentityHash], nor one under the key from one without: a [Span] hashes
+// whatever it is given there, so that only spans which StartSpan did not start can carry such a text.
 func (p *Policy) Attribute(span string, kv attribute.KeyValue) (attribute.KeyValue, bool) {
-	return p.attribute(listOf(span), kv)
+	return p.attribute(listOf(span), kv, sanitised)
 }
 
 // AppendAttributes appends to dst what a span may carry of attrs, each key once: the last one counts. What
 // it appends is never longer than the span's allowlist.
 func (p *Policy) AppendAttributes(dst []attribute.KeyValue, span string, attrs []attribute.KeyValue) []attribute.KeyValue {
-	return p.appendAttributes(dst, listOf(span), attrs)
+	return p.appendAttributes(dst, listOf(span), attrs, sanitised)
 }
 
-func (p *Policy) appendAttributes(dst []attribute.KeyValue, list *allowlist, attrs []attribute.KeyValue) []attribute.KeyValue {
+func (p *Policy) appendAttributes(
+	dst []attribute.KeyValue, list *allowlist, attrs []attribute.KeyValue, from origin,
+) []attribute.KeyValue {
 	if list == nil {
 		return dst
 	}
 	first := len(dst)
 next:
 	for i := range attrs {
-		kv, ok := p.attribute(list, attrs[i])
+		kv, ok := p.attribute(list, attrs[i], from)
 		if !ok {
 			continue
 		}
@@ -111,12 +125,12 @@ next:
 	return dst
 }
 
-func (p *Policy) attribute(list *allowlist, kv attribute.KeyValue) (attribute.KeyValue, bool) {
-	if check, ok := list.find(string(kv.Key)); ok {
+func (p *Policy) attribute(list *allowlist, kv attribute.KeyValue, from origin) (attribute.KeyValue, bool) {
+	key := hashedKey(string(kv.Key), from)
+	if check, ok := list.find(string(kv.Key)); ok && key == "" {
 		value, ok := check(p, kv.Value)
 		return attribute.KeyValue{Key: kv.Key, Value: value}, ok
 	}
-	key := hashedKey(string(kv.Key))
 	if key == "" || kv.Value.Type() != attribute.STRING || kv.Value.AsString() == "" {
 		return attribute.KeyValue{}, false
 	}
@@ -126,14 +140,17 @@ func (p *Policy) attribute(list *allowlist, kv attribute.KeyValue) (attribute.Ke
 	return attribute.String(key, p.Hash(kv.Value.AsString())), true
 }
 
-// hashedKey is the key under which a raw identity comes out.
-func hashedKey(key string) string {
+// hashedKey is the key under which a raw identity comes out, or empty if the value is none.
+func hashedKey(key string, from origin) string {
 	switch key {
 	case Wallet:
 		return WalletHash
 	case Identity, OperatorID:
 		return IdentityHash
-	default:
-		return ""
+	case WalletHash, IdentityHash:
+		if from == raw {
+			return key
+		}
 	}
+	return ""
 }

@@ -261,7 +261,10 @@ func TestModels(t *testing.T) {
 	for _, model := range []string{
 		"claude-opus-4-6", "claude-sonnet-4-5-20250929", "claude-3-5-haiku-latest", "codex-mini-latest", "gemini-2.5-pro", "gpt-4o-mini",
 		"gpt-4-0613", "gpt-5", "o3", "o4-mini", "llama3.1:8b", "meta/llama-3.3-70b-instruct", "mistral-large-2407", "qwen2.5-coder",
-		"deepseek-r1", "openai/gpt-oss-120b", "kimi-k2", "native", "echo", "unknown",
+		"deepseek-r1", "gpt-4o-2024-08-06", "claude-3-5-sonnet-20241022", "gemini-1.5-pro-002", "llama-3.1-70b-instruct",
+		"mixtral-8x7b-instruct-v0.1", "qwen2.5-72b", "deepseek-r1-0528", "o3-mini-2025-01-31", "gemini-2.5-flash-preview-05-20", "gemini-exp-1206",
+		"anthropic.claude-3-5-sonnet-20241022-v2:0", "qwen3-235b-a22b-instruct-2507", "command-r-plus-08-2024", "gpt-4-1106-preview", "gpt-35-turbo",
+		"gpt-4-32k-0613", "phi-3-mini-128k-instruct", "openai/gpt-oss-120b", "kimi-k2", "native", "echo", "unknown",
 	} {
 		if !passes(model) {
 			t.Errorf("%q does not pass", model)
@@ -271,6 +274,9 @@ func TestModels(t *testing.T) {
 		" ", "-", "claude-", "-claude", "claude--opus", "claude opus", "Claude", "alice", "claude-alice", "opus", "4-claude",
 		"claude-5551234567", "claude-19991231", "claude-1-2-3-4444-5555-6666", "claude-f39fd6e51aad", "claude-deadbeef",
 		hardhat, "claude-" + hardhat, "dxk_abcdefgh", "wst_abc", "eyJhbGciOiJIUzI1NiJ9.e30.x", "a@example.org", "gpt-4@example",
+		"gpt-123-45-6789", "o-0171-234-5678", "phi-49-171-2345-678", "phi49-171-2345", "gpt-1985-12-24", "gpt-19851224", "meta-20010203",
+		"o:192.168.1.77", "unknown.10.0.0.1", "default-1234-5678-9012", "gpt:0171/2345/678", "o-1-2-3-4-5", "gpt-1-2-3", "gpt-4111", "gpt-2025-13-01",
+		"gpt-20250132", "gpt-0613-0614", "gpt-05-20-1", "o-v123-k9-8b", "gpt-1234b", "claude-123-456b-789k", "o-12-34-567b-89k", "0613-gpt", "gpt-99999b",
 		strings.Repeat("claude-", 100) + "opus", "claude\n", "claude\x00", "clаude",
 	} {
 		if passes(model) {
@@ -288,6 +294,12 @@ func TestResourceAndScope(t *testing.T) {
 		attribute.String("deployment.environment", "staging"):                             true,
 		attribute.String("service.instance.id", "627cc493-f310-47de-96bd-71410b7dec09"):   true,
 		attribute.String("service.instance.id", hardhat):                                  false,
+		attribute.String("service.instance.id", "alice-laptop.example.com"):               false,
+		attribute.String("service.instance.id", "10.0.0.1"):                               false,
+		attribute.String("service.instance.id", "Bob.Miller"):                             false,
+		attribute.String("service.instance.id", "491712345678"):                           false,
+		attribute.String("service.instance.id", "627cc493-f310-47de-96bd_71410b7dec09"):   false,
+		attribute.String("service.instance.id", "627cc493-f310-47de-96bd-71410b7decxx"):   false,
 		attribute.String("service.name", "a b"):                                           false,
 		attribute.Int("service.name", 1):                                                  false,
 		attribute.String("host.name", "alices-laptop"):                                    false,

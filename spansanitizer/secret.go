@@ -4,11 +4,16 @@ import "strings"
 
 // The rows of characters from which on a word in an error's text is a secret.
 const (
-	secretAddress = 16
+	// secretAddress is more than a pointer has, as Go prints it.
+	secretAddress = 12
 	secretDigits  = 9
 	secretHex     = 24
 	secretID      = 20
 	secretRun     = 32
+	// secretMix is for letters and digits that take turns.
+	secretMix = 16
+	// secretKey is what follows the beginning of a well-known key.
+	secretKey = 12
 )
 
 // findAddress returns where in s there is 0x and many hexadecimal digits, or -1.
@@ -37,21 +42,90 @@ func isSecret(s string) bool {
 		return true
 	}
 	lower := strings.ToLower(s)
-	if len(s) < secretAddress && strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz") == "" {
+	if len(s) < secretMix && strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz") == "" {
 		return strings.Contains(lower, "eyj") // A short word of letters, as most are.
 	}
-	for _, mark := range []string{"@", "%40", "dxk_", "wst_", "eyj"} {
+	for _, mark := range []string{"@", "dxk_", "wst_", "eyj"} {
 		if strings.Contains(lower, mark) {
 			return true
 		}
 	}
-	return hasSecretRow(lower) || isToken(lower)
+	return hasEscapedAt(lower) || isENSName(lower) || isKnownKey(lower) || isShortenedAddress(lower) ||
+		hasSecretRow(lower) || hasDottedRow(lower) || hasMix(s) || isToken(lower)
+}
+
+// hasEscapedAt tells whether there is an @ as a URL, JSON or HTML has it, also escaped more than once.
+func hasEscapedAt(s string) bool {
+	for i := strings.IndexByte(s, '%'); i >= 0; {
+		rest := s[i+1:]
+		for strings.HasPrefix(rest, "25") {
+			rest = rest[2:]
+		}
+		if strings.HasPrefix(rest, "40") {
+			return true
+		}
+		next := strings.IndexByte(s[i+1:], '%')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return strings.Contains(s, `\u0040`) || strings.Contains(s, `\x40`) || strings.Contains(s, "&#64") ||
+		strings.Contains(s, "&#x40") || strings.Contains(s, "&commat")
+}
+
+// isENSName tells whether a part of s between dots is eth, and not the first.
+func isENSName(s string) bool {
+	for {
+		_, rest, ok := strings.Cut(s, ".eth")
+		if !ok {
+			return false
+		}
+		if rest == "" || !isLetter(rest[0]) && !isDigit(rest[0]) {
+			return true
+		}
+		s = rest
+	}
+}
+
+// isKnownKey tells whether a part of s begins as the keys of a well-known service do.
+func isKnownKey(s string) bool {
+	for _, prefix := range []string{
+		"akia", "aiza", "sk-", "sk_live_", "sk_test_", "pk_live_", "rk_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
+		"github_pat_", "glpat-", "xoxb-", "xoxp-", "xapp-", "whsec_",
+	} {
+		before, rest, ok := strings.Cut(s, prefix)
+		if !ok || before != "" && (isLetter(before[len(before)-1]) || isDigit(before[len(before)-1])) {
+			continue
+		}
+		run := 0
+		for run < len(rest) && (isLetter(rest[run]) || isDigit(rest[run]) || rest[run] == '-' || rest[run] == '_') {
+			run++
+		}
+		if run >= secretKey {
+			return true
+		}
+	}
+	return false
+}
+
+// isShortenedAddress tells whether there is an address of which the middle is left out, such as 0xf39f…2266.
+func isShortenedAddress(s string) bool {
+	const shortest = 3
+	_, rest, ok := strings.Cut(s, "0x")
+	if !ok {
+		return false
+	}
+	middle := strings.TrimLeft(rest, "0123456789abcdef")
+	end := strings.TrimLeft(middle, ".…")
+	return len(rest)-len(middle) >= shortest && len(middle)-len(end) >= 2 &&
+		len(end)-len(strings.TrimLeft(end, "0123456789abcdef")) >= shortest
 }
 
 // hasSecretRow looks for rows of one kind of character.
 func hasSecretRow(s string) bool {
 	var digits, hexadecimals, run int
-	var id, four, six row
+	var id, joined row
 	for i := range len(s) {
 		c := s[i]
 		digit, hexadecimal := isDigit(c), isHexDigit(c)
@@ -59,11 +133,24 @@ func hasSecretRow(s string) bool {
 		hexadecimals = count(hexadecimals, hexadecimal)
 		run = count(run, digit || isLetter(c) || strings.IndexByte("+/_-", c) >= 0)
 		id.add(hexadecimal || c == '-', digit, false)
-		four.add(digit || c == '.', digit, c == '.')
-		six.add(hexadecimal || c == ':', digit || c == ':', c == ':')
+		joined.add(digit || c == '-' || c == '/', digit, false)
 		if digits >= secretDigits || hexadecimals >= secretHex || run >= secretRun ||
-			id.length >= secretID && id.digits >= 6 ||
-			four.marks >= 3 && four.digits >= 4 || six.marks >= 2 && six.digits >= 3 {
+			id.length >= secretID && id.digits >= 6 || joined.digits >= secretDigits {
+			return true
+		}
+	}
+	return false
+}
+
+// hasDottedRow looks for a network address of version 4 or 6, and for a long number with dots in it.
+func hasDottedRow(s string) bool {
+	var four, six row
+	for i := range len(s) {
+		c := s[i]
+		four.add(isDigit(c) || c == '.', isDigit(c), c == '.')
+		six.add(isHexDigit(c) || c == ':', isDigit(c) || c == ':', c == ':')
+		if four.marks >= 3 && four.digits >= 4 || four.marks >= 2 && four.digits >= secretDigits ||
+			six.marks >= 2 && six.digits >= 3 {
 			return true
 		}
 	}

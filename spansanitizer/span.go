@@ -20,13 +20,14 @@ type Span struct {
 
 var _ trace.Span = (*Span)(nil)
 
-// SetAttributes sets what the span may carry of attrs. It keeps no reference to attrs.
+// SetAttributes sets what the span may carry of attrs. What is given under [WalletHash] or [IdentityHash] is hashed as
+// under [Wallet] or [Identity], even if it looks like a hash. It keeps no reference to attrs.
 func (s *Span) SetAttributes(attrs ...attribute.KeyValue) {
 	if s == nil || s.list == nil || len(attrs) == 0 || !s.span.IsRecording() {
 		return
 	}
 	allowed := make([]attribute.KeyValue, 0, min(len(attrs), maxAttributes))
-	s.span.SetAttributes(s.tracer.policy.appendAttributes(allowed, s.list, attrs)...)
+	s.span.SetAttributes(s.tracer.policy.appendAttributes(allowed, s.list, attrs, raw)...)
 }
 
 // Fail records err and sets the span's status to an error. A nil err is no failure.

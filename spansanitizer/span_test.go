@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/attribute"
@@ -133,6 +134,150 @@ func TestFail(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// nested unwraps by its own rules, and counts how often it is asked.
+type nested struct {
+	next  error
+	asked int
+}
+
+func (*nested) Error() string { return "it is nested" }
+
+func (e *nested) Unwrap() error { // On a nil pointer it panics.
+	e.asked++
+	if e.asked > 1000 {
+		return nil
+	}
+	return e.next
+}
+
+func TestUnwrapThatPanicsOrNeverEnds(t *testing.T) {
+	t.Parallel()
+	var none *nested
+	endless := &nested{}
+	endless.next = endless
+	for name, tt := range map[string]struct {
+		give error
+		kind string
+	}{
+		"nil pointer":         {none, "*spansanitizer_test.nested"},
+		"wrapped nil pointer": {fmt.Errorf("chat: %w", none), "*spansanitizer_test.nested"},
+		"endless":             {endless, "*spansanitizer_test.nested"},
+	} {
+		provider, recorder := recorded(t)
+		_, span := spansanitizer.StartSpan(t.Context(), spansanitizer.NewTracer(provider, nil), spansanitizer.Auth)
+		span.Fail(tt.give)
+		span.RecordError(tt.give)
+		span.End()
+		events := recorder.Ended()[0].Events()
+		if len(events) != 2 {
+			t.Fatalf("%s: %d events, want 2", name, len(events))
+		}
+		for _, event := range events {
+			if got := texts(event.Attributes)["exception.type"]; got != tt.kind {
+				t.Errorf("%s: the type is %q, want %q", name, got, tt.kind)
+			}
+		}
+	}
+	if endless.asked > 100 {
+		t.Errorf("an error that unwraps to itself was asked %d times", endless.asked)
+	}
+}
+
+// What is given as a hash may be none, or be made without the key.
+func TestSpanHashesWhatIsGivenAsHash(t *testing.T) {
+	t.Parallel()
+	keyed := newPolicy(t, spansanitizer.Config{HashKey: []byte("0123456789abcdef")})
+	for name, policy := range map[string]*spansanitizer.Policy{"specification": nil, "keyed": keyed} {
+		for _, given := range []string{"491712345678", hardhatHash, hardhat} {
+			provider, recorder := recorded(t)
+			tracer := spansanitizer.NewTracer(provider, policy)
+			_, auth := spansanitizer.StartSpan(t.Context(), tracer, spansanitizer.Auth, attribute.String("wallet_hash", given))
+			auth.End()
+			_, spawn := spansanitizer.StartSpan(t.Context(), tracer, spansanitizer.FleetSpawn)
+			spawn.SetAttributes(attribute.String("identity_hash", given))
+			spawn.End()
+			for i, key := range []string{"wallet_hash", "identity_hash"} {
+				span := recorder.Ended()[i]
+				if diff := cmp.Diff(map[string]string{key: policy.Hash(given)}, texts(span.Attributes())); diff != "" {
+					t.Errorf("%s: %s", name, diff)
+				}
+				if again := policy.AppendAttributes(nil, span.Name(), span.Attributes()); texts(again)[key] != policy.Hash(given) {
+					t.Errorf("%s: the exporter makes %v of it", name, again)
+				}
+			}
+		}
+	}
+}
+
+// The names of this module's spans are not to be had by another library.
+func TestForeignSpanOfAKnownName(t *testing.T) {
+	t.Parallel()
+	provider, recorder := recorded(t)
+	ctx, span := spansanitizer.StartSpan(t.Context(), spansanitizer.NewTracer(provider, nil), spansanitizer.Auth)
+	_, foreign := span.TracerProvider().Tracer("lib").Start(ctx, spansanitizer.Request, trace.WithAttributes(attribute.String("method", "GET")))
+	foreign.RecordError(errors.New("plain words"))
+	foreign.End()
+	got := recorder.Ended()[0]
+	if got.Name() != "dixie.unknown" || len(got.Attributes()) != 0 || len(got.Events()) != 0 {
+		t.Errorf("name %q, attributes %v, events %v", got.Name(), got.Attributes(), got.Events())
+	}
+}
+
+// endingProvider has a tracer whose spans note how they are ended.
+type endingProvider struct {
+	noop.TracerProvider
+
+	end *trace.SpanConfig
+}
+
+func (p endingProvider) Tracer(string, ...trace.TracerOption) trace.Tracer {
+	return endingTracer{end: p.end}
+}
+
+type endingTracer struct {
+	noop.Tracer
+
+	end *trace.SpanConfig
+}
+
+func (r endingTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	return ctx, endingSpan{end: r.end}
+}
+
+type endingSpan struct {
+	noop.Span
+
+	end *trace.SpanConfig
+}
+
+func (s endingSpan) End(options ...trace.SpanEndOption) { *s.end = trace.NewSpanEndConfig(options...) }
+
+func TestEndHandsOnTheTimeOnly(t *testing.T) {
+	t.Parallel()
+	var got trace.SpanConfig
+	_, span := spansanitizer.StartSpan(t.Context(), spansanitizer.NewTracer(endingProvider{end: &got}, nil), spansanitizer.Auth)
+	at := time.Unix(1, 0)
+	span.End(trace.WithTimestamp(at), trace.WithStackTrace(true))
+	if !got.Timestamp().Equal(at) || got.StackTrace() {
+		t.Errorf("ended at %v, with a stack trace: %v", got.Timestamp(), got.StackTrace())
+	}
+}
+
+// without is a provider that has no tracer to give.
+type without struct{ noop.TracerProvider }
+
+func (without) Tracer(string, ...trace.TracerOption) trace.Tracer { return nil }
+
+func TestProviderWithoutTracer(t *testing.T) {
+	t.Parallel()
+	var none *sdktrace.TracerProvider
+	for name, provider := range map[string]trace.TracerProvider{"nil pointer": none, "nil tracer": without{}} {
+		if spansanitizer.NewTracer(provider, nil).Enabled() {
+			t.Errorf("%s: the tracer is enabled", name)
+		}
 	}
 }
 

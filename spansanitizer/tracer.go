@@ -24,14 +24,25 @@ type Tracer struct {
 	foreign bool
 }
 
-// NewTracer returns a tracer of a provider. A nil provider and the API's no-op provider give the zero
-// Tracer. A nil policy is that of the specification.
+// NewTracer returns a tracer of a provider. A nil provider, also a nil pointer of a provider's type, and the API's
+// no-op provider give one that starts no spans, as the zero Tracer; so does a provider whose Tracer method panics or
+// returns nil. A nil policy is that of the specification.
 func NewTracer(provider trace.TracerProvider, policy *Policy) Tracer {
 	switch provider.(type) {
 	case nil, noop.TracerProvider, *noop.TracerProvider:
 		return Tracer{}
 	}
-	return Tracer{tracer: provider.Tracer(ScopeName), policy: policy}
+	return Tracer{tracer: tracerOf(provider), policy: policy}
+}
+
+// tracerOf returns the provider's tracer, or nil if it has none to give: a nil pointer in an interface panics.
+func tracerOf(provider trace.TracerProvider) (tracer trace.Tracer) {
+	defer func() {
+		if recover() != nil {
+			tracer = nil
+		}
+	}()
+	return provider.Tracer(ScopeName)
 }
 
 // Enabled tells whether the tracer starts spans at all.
