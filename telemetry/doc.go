@@ -17,8 +17,9 @@
 //     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT.
 //   - OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG when Config.SampleRatio is 0, also those that do not heed the
 //     parent.
-//   - OTEL_RESOURCE_ATTRIBUTES, of which only what [spansanitizer.Policy.ResourceAttribute] allows leaves: host names,
-//     users and whatever else an operator wrote there stay.
+//   - OTEL_RESOURCE_ATTRIBUTES, of which only what [spansanitizer.Policy.ResourceAttribute] allows leaves: the service's
+//     version and namespace and the environment, as they are written there, and service.instance.id if it is a UUID.
+//     Other keys, such as host.name, stay.
 //   - OTEL_SPAN_*_LIMIT and OTEL_ATTRIBUTE_*_LIMIT, which can only make spans smaller.
 //
 // OTEL_SERVICE_NAME does not count: the service's name is dixie-bff unless Config names another.
