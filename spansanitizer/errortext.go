@@ -203,7 +203,10 @@ func (m *mask) name(word, core string) {
 			return
 		}
 	}
-	kind, mark := kindOfName(core), m.markBehind(word)
+	kind, mark := kindOfName(core), byte(0)
+	if kind != noName {
+		mark = m.markBehind(word)
+	}
 	isName := kind != noName && (m.expected != value || mark == '=')
 	switch {
 	case isName:
