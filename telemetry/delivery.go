@@ -57,22 +57,29 @@ func (d *delivery) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		case <-ctx.Done():
 		}
 	}()
-	err := d.export(ctx, spans)
-	d.queue.settle(len(spans), err == nil)
+	n := int64(len(spans))
+	refused, err := d.export(ctx, spans)
+	d.queue.settle(n, refused)
 	d.report(ctx, err)
 	return nil
 }
 
-func (d *delivery) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
+// export returns how many of the spans did not arrive, and why.
+func (d *delivery) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (refused int64, err error) {
+	n := int64(len(spans))
 	defer func() {
 		if value := recover(); value != nil {
-			err = fmt.Errorf("%w: %T", errPanicked, value)
+			refused, err = n, fmt.Errorf("%w: %T", errPanicked, value)
 		}
 	}()
-	return d.next.ExportSpans(ctx, spans) //nolint:wrapcheck // It is logged as it is.
+	ctx, verdict := withVerdict(ctx)
+	if err := d.next.ExportSpans(ctx, spans); err != nil {
+		return n, err //nolint:wrapcheck // It is logged as it is.
+	}
+	return verdict.of(n)
 }
 
-// report logs the first failure, one a minute of those that follow, and the end of them.
+// report logs the first failure, be it in part, one a minute of those that follow, and the end of them.
 func (d *delivery) report(ctx context.Context, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

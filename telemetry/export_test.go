@@ -1,6 +1,10 @@
 package telemetry
 
-import sdktrace "go.opentelemetry.io/otel/sdk/trace"
+import (
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
 
 // StartWith starts with another exporter than the one of OTLP, and an environment of its own.
 func StartWith(cfg Config, getenv func(string) string, exporter sdktrace.SpanExporter) (*Telemetry, error) {
@@ -8,7 +12,7 @@ func StartWith(cfg Config, getenv func(string) string, exporter sdktrace.SpanExp
 	if err != nil {
 		return nil, err
 	}
-	return s.start(exporter), nil
+	return s.start(exporter, getenv), nil
 }
 
 // Resolved is what a configuration and an environment come to.
@@ -16,6 +20,9 @@ func Resolved(cfg Config, getenv func(string) string) (target string, queueSize,
 	s, err := cfg.resolve(getenv)
 	return s.target, s.QueueSize, s.batchSize, err
 }
+
+// BatchTimes are what an environment says about the times of batches.
+func BatchTimes(getenv func(string) string) (delay, timeout time.Duration) { return batchTimes(getenv) }
 
 // EmptySpan is a sanitised span without anything in it.
 func EmptySpan() sdktrace.ReadOnlySpan { return &span{} }

@@ -247,6 +247,27 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 	}
 }
 
+// A pipeline of one's own may serve several providers.
+func TestEachResourceComesOutAsItself(t *testing.T) {
+	t.Parallel()
+	var got collected
+	first, second := full(), full()
+	second.Resource = resource.NewSchemaless(attribute.String("service.name", "another"), attribute.String("host.name", "alice"))
+	exporter := telemetry.NewExporter(&got, nil)
+	for range 2 {
+		if err := exporter.ExportSpans(t.Context(), []sdktrace.ReadOnlySpan{first.Snapshot(), second.Snapshot(), first.Snapshot()}); err != nil {
+			t.Fatalf("ExportSpans: %v", err)
+		}
+		var names []string
+		for _, span := range got.spans {
+			names = append(names, span.Resource().String())
+		}
+		if diff := cmp.Diff([]string{"service.name=dixie-bff", "service.name=another", "service.name=dixie-bff"}, names); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // OTLP leaves the state of links and parents out anyhow; other exporters do not.
 func TestTraceStateIsLeftOut(t *testing.T) {
 	t.Parallel()

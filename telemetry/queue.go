@@ -19,6 +19,10 @@ type Stats struct {
 type queue struct {
 	batch sdktrace.SpanProcessor
 	size  int64
+	// off is closed when nothing will be sent any more.
+	off <-chan struct{}
+	// flushing holds a token while a flush is in the batch processor.
+	flushing chan struct{}
 
 	waiting  atomic.Int64
 	exported atomic.Int64
@@ -31,8 +35,14 @@ type queue struct {
 
 var _ sdktrace.SpanProcessor = (*queue)(nil)
 
-// spareRoom is for the marks that a flush puts into the batch processor's queue, so that they displace no span.
-const spareRoom = 16
+// spareRoom is for the mark that a flush puts into the batch processor's queue: it must displace no span, since the
+// batch processor does not tell that it dropped one. There is one flush at a time.
+const spareRoom = 1
+
+// newQueue makes a queue for size spans. Its batch processor is set before the first span ends.
+func newQueue(size int, off <-chan struct{}) *queue {
+	return &queue{size: int64(size), off: off, flushing: make(chan struct{}, 1)}
+}
 
 func (q *queue) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 
@@ -52,19 +62,16 @@ func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 	q.batch.OnEnd(s)
 }
 
-// settle counts a batch that was sent, or could not be.
-func (q *queue) settle(n int, sent bool) {
+// settle counts a batch of n spans, of which the collector did not take so many as are refused.
+func (q *queue) settle(n, refused int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.abandoned:
+	if q.abandoned {
 		return // It counts as dropped already, by waiting.
-	case sent:
-		q.exported.Add(int64(n))
-	default:
-		q.dropped.Add(int64(n))
 	}
-	q.waiting.Add(-int64(n))
+	q.exported.Add(n - refused)
+	q.dropped.Add(refused)
+	q.waiting.Add(-n)
 }
 
 func (q *queue) Shutdown(ctx context.Context) error {
@@ -72,8 +79,33 @@ func (q *queue) Shutdown(ctx context.Context) error {
 	return q.batch.Shutdown(ctx) //nolint:wrapcheck // The processor's error is the answer.
 }
 
+// ForceFlush waits for the flush before it. Who gives up leaves its flush behind, which goes on until the batch
+// processor has come to its mark: a mark without anybody who waits for it would take a span's place.
 func (q *queue) ForceFlush(ctx context.Context) error {
-	return q.batch.ForceFlush(ctx) //nolint:wrapcheck // The processor's error is the answer.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case q.flushing <- struct{}{}:
+	case <-q.off:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	flushed := make(chan error, 1)
+	// It ends: each export has a limit in time, and Shutdown calls them off.
+	go func() {
+		defer func() { <-q.flushing }()
+		flushed <- q.batch.ForceFlush(context.WithoutCancel(ctx))
+	}()
+	select {
+	case err := <-flushed:
+		return err
+	case <-q.off:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // abandon gives up what still waits, and whatever comes, when nothing will be sent any more.

@@ -12,6 +12,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
 
 	"dixie/spansanitizer"
 )
@@ -21,6 +22,9 @@ const ShutdownLimit = 5 * time.Second
 
 // closeTime is what is left of it to close the connection when the collector does not take the last spans.
 const closeTime = 250 * time.Millisecond
+
+// maxBatchTime is the longest that a variable can make a span or an export wait. Far beyond it, a duration would overflow.
+const maxBatchTime = 24 * time.Hour
 
 // Telemetry is a running export of spans, or the no-op. It is safe for concurrent use. Whoever started it shuts it down.
 type Telemetry struct {
@@ -50,20 +54,23 @@ func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	if s.target == "" {
 		return &Telemetry{provider: noop.NewTracerProvider(), policy: cfg.Policy}, nil
 	}
-	otlp, err := otlptracegrpc.New(ctx, s.delivering.options(s.target)...)
+	options := append(s.delivering.options(s.target), otlptracegrpc.WithDialOption(grpc.WithChainUnaryInterceptor(takeVerdict)))
+	otlp, err := otlptracegrpc.New(ctx, options...)
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: make the exporter: %w", err)
 	}
-	return s.start(otlp), nil
+	return s.start(otlp, cfg.getenv()), nil
 }
 
 // start builds the pipeline in front of an exporter.
-func (s settings) start(exporter sdktrace.SpanExporter) *Telemetry {
+func (s settings) start(exporter sdktrace.SpanExporter, getenv func(string) string) *Telemetry {
 	d := newDelivery(NewExporter(exporter, s.Policy), s.Logger)
-	q := &queue{size: int64(s.QueueSize)}
+	q := newQueue(s.QueueSize, d.off)
 	d.queue = q
+	delay, timeout := batchTimes(getenv)
 	q.batch = sdktrace.NewBatchSpanProcessor(d,
-		sdktrace.WithMaxQueueSize(s.QueueSize+spareRoom), sdktrace.WithMaxExportBatchSize(s.batchSize))
+		sdktrace.WithMaxQueueSize(s.QueueSize+spareRoom), sdktrace.WithMaxExportBatchSize(s.batchSize),
+		sdktrace.WithBatchTimeout(delay), sdktrace.WithExportTimeout(timeout))
 	options := []sdktrace.TracerProviderOption{
 		sdktrace.WithSpanProcessor(q),
 		sdktrace.WithResource(resource.NewSchemaless(s.resourceAttributes()...)),
@@ -76,6 +83,17 @@ func (s settings) start(exporter sdktrace.SpanExporter) *Telemetry {
 		provider: sdk, policy: s.Policy,
 		pipeline: &pipeline{sdk: sdk, queue: q, delivery: d, logger: s.Logger},
 	}
+}
+
+// batchTimes are how long a span waits for others, and how long an export may take. What is no number above 0 counts as
+// absent, although the SDK takes it: without a delay its processor never rests, and without a limit an export may never end.
+func batchTimes(getenv func(string) string) (delay, timeout time.Duration) {
+	milliseconds := func(name string, otherwise int) time.Duration {
+		n := positive(getenv(name), otherwise)
+		return time.Duration(min(n, int(maxBatchTime.Milliseconds()))) * time.Millisecond
+	}
+	return milliseconds("OTEL_BSP_SCHEDULE_DELAY", sdktrace.DefaultScheduleDelay),
+		milliseconds("OTEL_BSP_EXPORT_TIMEOUT", sdktrace.DefaultExportTimeout)
 }
 
 // Enabled tells whether spans are recorded.
