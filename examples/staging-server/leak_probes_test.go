@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -31,7 +32,9 @@ const (
 // probe is a request. What it does not say is filled with secrets.
 type probe struct {
 	method, path, authorization, body string
-	header                            map[string]string
+	// base is the server, if not the usual one.
+	base   string
+	header map[string]string
 }
 
 func spawnBody() string {
@@ -191,7 +194,7 @@ func (l *leaks) send(t *testing.T, p probe) answer {
 	// A route waits 15 s at most, and a turn is short.
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, p.method, l.server.url+p.path, strings.NewReader(p.body))
+	r, err := http.NewRequestWithContext(ctx, p.method, cmp.Or(p.base, l.server.url)+p.path, strings.NewReader(p.body))
 	if err != nil {
 		t.Error(err)
 		return answer{}

@@ -25,14 +25,17 @@ import (
 type leaks struct {
 	*quotingProxy
 
-	collector  *otlptest.Collector
-	raw        *rawTracing
-	postgres   *pgtest.Server
-	redis      *redistest.Server
-	finn       *finnProcess
-	server     *running
-	operations []apitest.Operation
-	key        wallet.Key
+	collector *otlptest.Collector
+	raw       *rawTracing
+	postgres  *pgtest.Server
+	redis     *redistest.Server
+	finn      *finnProcess
+	server    *running
+	// env is what the server was told, and unsanitised waits for the program without the sanitiser.
+	env         []string
+	unsanitised func(*testing.T) string
+	operations  []apitest.Operation
+	key         wallet.Key
 	// said are the secrets that clients send, beside those that are known by their shape; held are those that nobody sends.
 	said, held []string
 	// token is the wallet's; session and task are its own.
@@ -41,7 +44,8 @@ type leaks struct {
 
 // TestNothingLeaks is T4.3 and T4.4 with real processes: every route of the description, in success and in failure,
 // with a secret in every text that a client controls. Then every byte that the collector got, the whole log at its most
-// talkative, and what Prometheus is shown are searched for each of the secrets.
+// talkative, and what Prometheus is shown are searched for each of the secrets. The same program with the sanitiser taken
+// out shows that the search would find them (see switchSanitiserOff).
 //
 // The exceptions, which are contracts: the log names requests by the id that the caller chose, if it has the shape of
 // one; the client's trace id is continued, so it is none of the secrets; tasks are named by the ids that they were given.
@@ -52,6 +56,7 @@ func TestNothingLeaks(t *testing.T) {
 	l.succeed(t)
 	l.drive(t, "well", l.everywhere()...)
 	l.garble(t)
+	l.switchSanitiserOff(t)
 	// Finn quotes whatever it was told in its errors, and then fails until the circuit is open.
 	l.quoting.Store(true)
 	l.drive(t, "Finn quotes", slices.Repeat(l.towardsFinn(), 4)...)
@@ -103,10 +108,10 @@ func firstLineWith(log []byte, secret string) string {
 
 var circuitOpen = regexp.MustCompile(`(?m)^dixie_finn_circuit_state\{.*state="open".*\} 1$`)
 
-// provesTheSearch looks for the same secrets where they must be: in the spans that tracing without a sanitiser makes of
-// the very same requests (see [rawTracing]), sent through the same kind of exporter to a collector of its own. It proves
-// that each of them was sent by a client, that OTLP does not hide them from the search, and that the search knows the
-// forms in which they appear. What is never sent by a client is found in a span that is made for it.
+// provesTheSearch looks for the same secrets where they must be: in spans that the test makes of the very same requests
+// (see [rawTracing]), sent through the same kind of exporter to a collector of its own. It proves that each of them was
+// sent by a client, that OTLP does not hide them from the search, and that the search knows the forms in which they
+// appear; that the sanitiser keeps them back is shown by [leaks.switchSanitiserOff]. What is never sent by a client is found in a span that is made for it.
 func (l *leaks) provesTheSearch(t *testing.T) {
 	t.Helper()
 	l.raw.span("held by the server", l.held...)
@@ -191,19 +196,20 @@ func startLeaks(t *testing.T) *leaks {
 	}
 	l := &leaks{
 		collector: otlptest.Start(t), raw: startRawTracing(t), postgres: pgtest.Start(t), redis: redistest.Start(t),
-		operations: spec.Operations(), key: newWallets(t, 1)[0],
+		operations: spec.Operations(), key: newWallets(t, 1)[0], unsanitised: beginUnsanitised(t),
 		held: []string{signingKey, finnToken},
 	}
 	l.said = []string{
 		string(l.key.Address()), stackAdminKey, forwardedFor, listedKey, unknownKey, otherWallet, headerWallet, eventID, credentialID, wrongTicket,
+		mailAddress, foreignToken,
 	}
 	endpoint := "OTEL_EXPORTER_OTLP_ENDPOINT=" + l.collector.Endpoint()
 	l.finn = startFinn(t, endpoint, "OTEL_BSP_SCHEDULE_DELAY=50", "FINN_AUTH_TOKEN="+finnToken, "HOST=127.0.0.1")
 	l.quotingProxy = startQuotingProxy(t, l.finn.url())
-	env := append(stagingEnv(t, l.postgres.URL(), l.redis.URL(), l.url, l.key),
+	l.env = append(stagingEnv(t, l.postgres.URL(), l.redis.URL(), l.url, l.key),
 		"DIXIE_JWT_PRIVATE_KEY="+signingKey, "FINN_AUTH_TOKEN="+finnToken, endpoint, "OTEL_BSP_SCHEDULE_DELAY=50",
 		"LOG_LEVEL=debug", "DIXIE_RATE_LIMIT_RPM=10000", "DIXIE_TRUSTED_PROXIES=127.0.0.0/8,::1/128")
-	l.server = serve(t, build(t, "dixie/examples/staging-server"), env...)
+	l.server = serve(t, build(t, "dixie/examples/staging-server"), l.env...)
 
 	signedIn := signedMessage(t, l.server.url, l.key)
 	_, nonce, _ := strings.Cut(signedIn, "Nonce: ")
