@@ -1,13 +1,14 @@
 package telemetry_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"dixie/telemetry"
@@ -32,7 +33,7 @@ func TestAbandonedFlushesTakeNoPlace(t *testing.T) {
 			cancel()
 		}
 		endSpans(t.Context(), tel, 20)
-		if diff := cmp.Diff(telemetry.Stats{Ended: 22, Dropped: 14, Queued: 8}, tel.Stats()); diff != "" {
+		if diff := gocmp.Diff(telemetry.Stats{Ended: 22, Dropped: 14, Queued: 8}, tel.Stats()); diff != "" {
 			t.Errorf("hanging: %s", diff)
 		}
 		close(hang)
@@ -40,7 +41,7 @@ func TestAbandonedFlushesTakeNoPlace(t *testing.T) {
 			if err := tel.Flush(t.Context()); err != nil {
 				t.Errorf("Flush: %v", err)
 			}
-			if diff := cmp.Diff(telemetry.Stats{Ended: 22 + 8*round, Exported: 8 + 8*round, Dropped: 14}, tel.Stats()); diff != "" {
+			if diff := gocmp.Diff(telemetry.Stats{Ended: 22 + 8*round, Exported: 8 + 8*round, Dropped: 14}, tel.Stats()); diff != "" {
 				t.Errorf("well again: %s", diff)
 			}
 			endSpans(t.Context(), tel, 8)
@@ -48,7 +49,7 @@ func TestAbandonedFlushesTakeNoPlace(t *testing.T) {
 		if err := tel.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
-		if diff := cmp.Diff(telemetry.Stats{Ended: 46, Exported: 32, Dropped: 14}, tel.Stats()); diff != "" {
+		if diff := gocmp.Diff(telemetry.Stats{Ended: 46, Exported: 32, Dropped: 14}, tel.Stats()); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -90,7 +91,7 @@ func TestShutdownDuringFlushes(t *testing.T) {
 				if took := time.Since(begin); took > telemetry.ShutdownLimit {
 					t.Errorf("Shutdown took %v", took)
 				}
-				if diff := cmp.Diff(telemetry.Stats{Ended: 1, Dropped: 1}, tel.Stats()); diff != "" {
+				if diff := gocmp.Diff(telemetry.Stats{Ended: 1, Dropped: 1}, tel.Stats()); diff != "" {
 					t.Error(diff)
 				}
 				close(release)
@@ -133,7 +134,7 @@ func TestShutdownDuringTheExportOfAFlush(t *testing.T) {
 	if took := time.Since(begin); took > telemetry.ShutdownLimit {
 		t.Errorf("Shutdown took %v", took)
 	}
-	if diff := cmp.Diff(telemetry.Stats{Ended: 1, Dropped: 1}, tel.Stats()); diff != "" {
+	if diff := gocmp.Diff(telemetry.Stats{Ended: 1, Dropped: 1}, tel.Stats()); diff != "" {
 		t.Error(diff)
 	}
 	// goleak tells whether anything is left.
@@ -155,17 +156,22 @@ func TestFlushWithAnEndedContext(t *testing.T) {
 
 func TestTimesOfBatches(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]time.Duration{
-		"": 0, "0": 0, "-1": 0, "soon": 0, "1": time.Millisecond, " 250 ": 250 * time.Millisecond,
-		"9223372036854775807": 24 * time.Hour, "9223372036855": 24 * time.Hour, "99999999999999999999": 0,
+	for _, tt := range []struct {
+		text string
+		// want is 0 for the default.
+		want time.Duration
+	}{
+		{"", 0}, {"0", 0}, {"-1", 0}, {"soon", 0}, {"1", time.Millisecond}, {" 250 ", 250 * time.Millisecond},
+		{"9223372036854775807", 24 * time.Hour}, {"9223372036855", 24 * time.Hour}, {"99999999999999999999", 0},
 	} {
+		text := tt.text
 		delay, timeout := telemetry.BatchTimes(func(name string) string {
 			if name == "OTEL_BSP_SCHEDULE_DELAY" {
 				return text
 			}
 			return ""
 		})
-		if wanted := orDefault(want, 5*time.Second); delay != wanted || timeout != 30*time.Second {
+		if wanted := cmp.Or(tt.want, 5*time.Second); delay != wanted || timeout != 30*time.Second {
 			t.Errorf("delay %q: %v, %v, want %v", text, delay, timeout, wanted)
 		}
 		delay, timeout = telemetry.BatchTimes(func(name string) string {
@@ -174,17 +180,10 @@ func TestTimesOfBatches(t *testing.T) {
 			}
 			return ""
 		})
-		if wanted := orDefault(want, 30*time.Second); delay != 5*time.Second || timeout != wanted {
+		if wanted := cmp.Or(tt.want, 30*time.Second); delay != 5*time.Second || timeout != wanted {
 			t.Errorf("timeout %q: %v, %v, want %v", text, delay, timeout, wanted)
 		}
 	}
-}
-
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // TestDelayOfZeroIsTheDefault: the SDK would take it, and its processor would run without rest.

@@ -33,7 +33,7 @@ func takeVerdict(ctx context.Context, method string, request, reply any, conn *g
 		*v = verdict{refused: answer.GetPartialSuccess().GetRejectedSpans(), message: answer.GetPartialSuccess().GetErrorMessage()}
 		answer.PartialSuccess = nil
 	}
-	return err //nolint:wrapcheck // The client looks at gRPC's own error.
+	return err
 }
 
 // of says how many of n spans were refused, and why; nil if all is well.

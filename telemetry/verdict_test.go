@@ -46,20 +46,21 @@ func startPicky(t *testing.T) (served *picky, endpoint string) {
 
 func TestCollectorTakesAPart(t *testing.T) {
 	t.Parallel()
+	type partial = collector.ExportTracePartialSuccess
 	for name, tt := range map[string]struct {
-		verdict *collector.ExportTracePartialSuccess
+		verdict *partial
 		dropped int64
 		// line is in the log; empty is no line.
 		line string
 	}{
 		"all":                {nil, 0, ""},
-		"nothing to say":     {&collector.ExportTracePartialSuccess{}, 0, ""},
-		"all, and a word":    {&collector.ExportTracePartialSuccess{ErrorMessage: "deprecated, " + hardhat}, 0, "refused 0 of 10 spans: deprecated, 0x[REDACTED]"},
-		"all but one":        {&collector.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "too old"}, 1, "refused 1 of 10 spans: too old"},
-		"without a word":     {&collector.ExportTracePartialSuccess{RejectedSpans: 3}, 3, "refused 3 of 10 spans"},
-		"none":               {&collector.ExportTracePartialSuccess{RejectedSpans: 10}, 10, "refused 10 of 10 spans"},
-		"more than it got":   {&collector.ExportTracePartialSuccess{RejectedSpans: 11}, 10, "refused 10 of 10 spans"},
-		"fewer than nothing": {&collector.ExportTracePartialSuccess{RejectedSpans: -1}, 0, "refused 0 of 10 spans"},
+		"nothing to say":     {&partial{}, 0, ""},
+		"all, and a word":    {&partial{ErrorMessage: "deprecated, " + hardhat}, 0, "refused 0 of 10 spans: deprecated, 0x[REDACTED]"},
+		"all but one":        {&partial{RejectedSpans: 1, ErrorMessage: "too old"}, 1, "refused 1 of 10 spans: too old"},
+		"without a word":     {&partial{RejectedSpans: 3}, 3, "refused 3 of 10 spans"},
+		"none":               {&partial{RejectedSpans: 10}, 10, "refused 10 of 10 spans"},
+		"more than it got":   {&partial{RejectedSpans: 11}, 10, "refused 10 of 10 spans"},
+		"fewer than nothing": {&partial{RejectedSpans: -1}, 0, "refused 0 of 10 spans"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
