@@ -116,7 +116,7 @@ func (t *Telemetry) Stats() Stats {
 }
 
 // Flush sends the spans that have ended, and returns when the collector has them or they are dropped; [Telemetry.Stats]
-// tells which.
+// tells which. One flush follows another. When ctx ends, its spans are sent all the same, without anybody who waits.
 func (t *Telemetry) Flush(ctx context.Context) error {
 	if t.pipeline == nil {
 		return nil
