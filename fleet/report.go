@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -41,7 +43,7 @@ func (s *Service) newReport(ctx context.Context, target Target, cancel context.C
 			case isGone(err):
 				cancel(ErrStopped)
 			default:
-				s.log.ErrorContext(ctx, "fleet_report_lost", "task_id", target.ID, "error", err)
+				s.log.ErrorContext(ctx, "fleet_report_lost", "task_id", target.ID, "error", spansanitizer.ErrorText(err.Error()))
 			}
 		},
 		// The log is worth less than the work: when the store is away, lines are dropped.
@@ -55,7 +57,7 @@ func (s *Service) newReport(ctx context.Context, target Target, cancel context.C
 				cancel(ErrStopped)
 			case !warned:
 				warned = true
-				s.log.WarnContext(ctx, "fleet_log_lines_lost", "task_id", target.ID, "error", err)
+				s.log.WarnContext(ctx, "fleet_log_lines_lost", "task_id", target.ID, "error", spansanitizer.ErrorText(err.Error()))
 			}
 		},
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 // maxQueue is the number of recordings that may wait for a step of the store. Each of
@@ -171,7 +173,7 @@ func (c *committer) commit(ctx context.Context, batch []*recording) {
 
 	if err != nil {
 		c.logger.WarnContext(ctx, "reputation events were not recorded",
-			slog.Int("events", len(batch)), slog.String("error", err.Error()))
+			slog.Int("events", len(batch)), slog.String("error", spansanitizer.ErrorText(err.Error())))
 	}
 
 	for i, r := range batch {

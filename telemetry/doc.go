@@ -14,7 +14,7 @@
 //   - OTEL_EXPORTER_OTLP_TRACES_INSECURE, then OTEL_EXPORTER_OTLP_INSECURE, for an endpoint without a scheme.
 //   - OTEL_EXPORTER_OTLP_[TRACES_]HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY.
 //   - OTEL_BSP_MAX_QUEUE_SIZE when Config.QueueSize is 0, OTEL_BSP_MAX_EXPORT_BATCH_SIZE up to a quarter of the queue,
-//     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT.
+//     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT, above 0 and at most a day.
 //   - OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG when Config.SampleRatio is 0, also those that do not heed the
 //     parent.
 //   - OTEL_RESOURCE_ATTRIBUTES, of which only what [spansanitizer.Policy.ResourceAttribute] allows leaves: the service's

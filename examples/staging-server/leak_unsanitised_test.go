@@ -66,8 +66,8 @@ func (l *leaks) carried() []string {
 
 // switchSanitiserOff drives two servers with stores whose errors quote: the program as it is, whose spans go where those of
 // all others do, and the same program with the sanitiser taken out. In the spans of the second, the search that finds
-// nothing in those of the first must find every secret that they carry. Their logs are not searched: they repeat the words
-// of the database.
+// nothing in those of the first must find every secret that they carry. So it is with their logs, where the causes of
+// failures stand, too.
 func (l *leaks) switchSanitiserOff(t *testing.T) {
 	t.Helper()
 	database := l.quotingDatabase(t)
@@ -95,6 +95,10 @@ func (l *leaks) switchSanitiserOff(t *testing.T) {
 			t.Errorf("server %d answers %s: not every store failed", i, got)
 		}
 		server.stop(t)
+		leaked := otlptest.Leaks(server.stderr.Bytes(), l.carried()...)
+		if sanitised := i == 0; sanitised != (len(leaked) == 0) {
+			t.Errorf("the log of server %d has %q", i, leaked)
+		}
 	}
 	found := otlptest.Leaks(raw.Bytes(), l.carried()...)
 	for _, secret := range l.carried() {

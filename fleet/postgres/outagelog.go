@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"log/slog"
+
+	"dixie/spansanitizer"
 )
 
 // outageLog tells once that something does not work, and once that it does again. It is for one goroutine.
@@ -15,7 +17,7 @@ type outageLog struct {
 func (o *outageLog) note(ctx context.Context, err error) {
 	switch {
 	case err != nil && !o.failing:
-		o.log.WarnContext(ctx, o.fails, "error", err) //nolint:sloglint // A constant of the caller's.
+		o.log.WarnContext(ctx, o.fails, "error", spansanitizer.ErrorText(err.Error())) //nolint:sloglint // A constant of the caller's.
 	case err == nil && o.failing:
 		o.log.InfoContext(ctx, o.goes) //nolint:sloglint // As above.
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -61,7 +63,7 @@ func (w *signalWorker) Work(ctx context.Context, job *river.Job[signalArgs]) err
 		level = slog.LevelWarn
 	}
 	w.store.log.Log(ctx, level, "fleet_event_not_published", "event", string(job.Args.Event.Type),
-		"task_id", job.Args.Event.TaskID, "again_in_ms", pause.Milliseconds(), "error", err)
+		"task_id", job.Args.Event.TaskID, "again_in_ms", pause.Milliseconds(), "error", spansanitizer.ErrorText(err.Error()))
 	return after(pause)
 }
 

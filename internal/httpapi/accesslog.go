@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 // logAccess writes one line for each request when it has ended: error at 5xx and for what broke off, warn at 4xx, else
 // info.
 // The path is the route's template, never what the client sent, so that no wallet, key or id of a
-// person gets into the log.
+// person gets into the log; and a cause, which may repeat what somebody sent, is sanitised and short.
 func (a *API) logAccess(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		aborted := true
@@ -48,21 +50,12 @@ func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) 
 		slog.Int64("bytes", sent),
 	)
 	if x.cause != nil && level >= slog.LevelWarn {
-		attrs = append(attrs, slog.String("error", shortened(x.cause.Error())))
+		attrs = append(attrs, slog.String("error", spansanitizer.ErrorText(x.cause.Error())))
 	}
 	if aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))
 	}
 	a.cfg.Logger.LogAttrs(ctx, level, "request", attrs...)
-}
-
-// shortened keeps a client, whose words a cause may repeat, from filling the log.
-func shortened(cause string) string {
-	const longest = 512
-	if len(cause) <= longest {
-		return cause
-	}
-	return strings.ToValidUTF8(cause[:longest], "") + "…"
 }
 
 // routeOf is the template of the route, also for requests that were refused before they reached it.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -179,8 +180,8 @@ func stateOf(ctx context.Context, sc trace.SpanContext) trace.TraceState {
 		added = append(added, [2]string{key, value})
 		return true
 	})
-	for i := len(added) - 1; i >= 0; i-- {
-		if state, err := aside.Insert(added[i][0], added[i][1]); err == nil {
+	for _, member := range slices.Backward(added) {
+		if state, err := aside.Insert(member[0], member[1]); err == nil {
 			aside = state
 		}
 	}
