@@ -139,9 +139,10 @@ func switches() map[string][2]string {
 	entry := func(function, result string) [2]string { return [2]string{function, function + atOnce + result} }
 	return map[string][2]string{
 		"spansanitizer/errortext.go": entry("func ErrorText(s string) string {", "s"),
-		"spansanitizer/policy.go": entry("func (p *Policy) attribute(list *allowlist, kv attribute.KeyValue) (attribute.KeyValue, bool) {",
+		"spansanitizer/policy.go": entry("func (p *Policy) attribute(list *allowlist, kv attribute.KeyValue, from origin) (attribute.KeyValue, bool) {",
 			"kv, true"),
-		"telemetry/telemetry.go": {"newDelivery(NewExporter(exporter, s.Policy), s.Logger)", "newDelivery(exporter, s.Logger)"},
+		"spansanitizer/tracer.go": {"ctx = tracecontext.SetAside(ctx)", "_ = tracecontext.SetAside"},
+		"telemetry/telemetry.go":  {"newDelivery(NewExporter(exporter, s.Policy), s.Logger)", "newDelivery(exporter, s.Logger)"},
 	}
 }
 
