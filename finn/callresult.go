@@ -12,7 +12,7 @@ const (
 	// CallAnswered is an answer of Finn, be it a refusal.
 	CallAnswered
 	// CallFailed is no answer, or a fault of the server: it counts for the
-	// breaker.
+	// breaker, but for OperationStaked.
 	CallFailed
 	// CallCircuitOpen was refused by the breaker.
 	CallCircuitOpen

@@ -29,7 +29,8 @@ type Client struct {
 	hold    hold
 	health  healthCache
 	onCall  func(CallResult)
-	silent  atomic.Bool // See noteSilence.
+	// Whether it is silent at either end, see noteSilence.
+	httpSilent, socketSilent atomic.Bool
 
 	closing    chan struct{}
 	background sync.WaitGroup

@@ -64,8 +64,8 @@ type Config struct {
 	// without it, the trace context of a call's ctx goes to Finn. Zero: no
 	// spans.
 	Tracer spansanitizer.Tracer
-	// OnCall is told how each call ended, except probes of Finn's health, on the
-	// goroutine of the call. It must return soon and be safe for concurrent
+	// OnCall is told how each call ended that was made or held back, except
+	// probes of Finn's health, on the goroutine of the call. It must return soon and be safe for concurrent
 	// use. Nil: nobody is told.
 	OnCall func(CallResult)
 }

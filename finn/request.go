@@ -106,7 +106,7 @@ func (c *Client) exchange(ctx context.Context, call call, out any) (outcome, err
 	if err != nil {
 		return c.broken(ctx, limited, call.route, failed, call.patient(time.Since(start)), err)
 	}
-	c.noteAnswer(ctx)
+	c.noteAnswer(ctx, call.route)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refused(ctx, call.route, resp.StatusCode, resp.Header, body)
 	}
@@ -256,6 +256,9 @@ func silentFor(silent, patience time.Duration) outcome {
 func (c *Client) broken(ctx, limited context.Context, route string, atLimit, atDeadline outcome, err error) (outcome, error) {
 	switch cause := context.Cause(limited); {
 	case errors.Is(cause, errTimeLimit):
+		if atLimit == failed {
+			c.noteSilence(ctx, route, errNoAnswerInTime)
+		}
 		return atLimit, &Error{Kind: ErrUnavailable, Code: CodeTimeout, cause: context.DeadlineExceeded}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return atDeadline, abandoned(ctx)

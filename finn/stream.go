@@ -136,7 +136,7 @@ func (s *stream) run(sessionID string, prompt []byte) (outcome, error) {
 func (s *stream) handle(f frame) (o outcome, end bool, err error) {
 	s.idle.Stop()
 	s.permit.proved()
-	s.client.noteAnswer(s.caller)
+	s.client.noteAnswer(s.caller, socketRoute)
 	switch f.signal {
 	case signalEnd:
 		return succeeded, true, nil
@@ -220,6 +220,7 @@ func (s *stream) ended(err error) (outcome, error) {
 	case errors.As(cause, &consumer):
 		return excluded, fmt.Errorf("finn: event function: %w", consumer.err)
 	case errors.Is(cause, errIdle):
+		s.client.noteSilence(s.caller, socketRoute, errNoAnswerInTime)
 		return failed, &Error{Kind: ErrUnavailable, Code: CodeIdle, cause: context.DeadlineExceeded}
 	case errors.As(cause, &own):
 		if own.Code == CodeClosed {

@@ -93,6 +93,7 @@ func TestErrorTextKnowsForms(t *testing.T) {
 		"wallet 0xf39Fd6e51aad":                     "wallet 0x[REDACTED]",
 		"wallet 0xf39F…2266, 0xd8dA..60":            "wallet [REDACTED], 0xd8dA..60",
 		"pointer 0xc0000a2345":                      "pointer 0xc0000a2345",
+		"0x1f:0xf39f…2266 gone":                     "[REDACTED] gone",
 		"f39Fd6e51aad8 8F6F4ce6aB882 7279cffFb922":  "[REDACTED]",
 		"[243 159 214 229 26 173]":                  "[[REDACTED]]",
 		"0xf39Fd6e51aad88F6 F4ce6aB8827279cf fFb92": "0x[REDACTED] [REDACTED]",
@@ -103,6 +104,7 @@ func TestErrorTextKnowsForms(t *testing.T) {
 		"use sk-proj-abcdefghijkl":                     "use [REDACTED]",
 		"use AKIAIOSFODNNABCDEFGH":                     "use [REDACTED]",
 		"use ghp_abcdefghijklmnop":                     "use [REDACTED]",
+		"disk-7:sk-abcdefghijklm refused":              "[REDACTED] refused",
 		"a task-force of risk-management-people":       "a task-force of risk-management-people",
 		"Certificate2Fingerprint, x509-sha256-rsa4096": "Certificate2Fingerprint, x509-sha256-rsa4096",
 		// Numbers.

@@ -94,32 +94,47 @@ func isKnownKey(s string) bool {
 		"akia", "aiza", "sk-", "sk_live_", "sk_test_", "pk_live_", "rk_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
 		"github_pat_", "glpat-", "xoxb-", "xoxp-", "xapp-", "whsec_",
 	} {
-		before, rest, ok := strings.Cut(s, prefix)
-		if !ok || before != "" && (isLetter(before[len(before)-1]) || isDigit(before[len(before)-1])) {
-			continue
-		}
-		run := 0
-		for run < len(rest) && (isLetter(rest[run]) || isDigit(rest[run]) || rest[run] == '-' || rest[run] == '_') {
-			run++
-		}
-		if run >= secretKey {
-			return true
+		for at := strings.Index(s, prefix); at >= 0; {
+			rest := s[at+len(prefix):]
+			begins := at == 0 || !isLetter(s[at-1]) && !isDigit(s[at-1])
+			if begins && keyLength(rest) >= secretKey {
+				return true
+			}
+			next := strings.Index(rest, prefix)
+			if next < 0 {
+				break
+			}
+			at += len(prefix) + next
 		}
 	}
 	return false
 }
 
+// keyLength is how long the key is with which s begins.
+func keyLength(s string) int {
+	for i := range len(s) {
+		if !isLetter(s[i]) && !isDigit(s[i]) && s[i] != '-' && s[i] != '_' {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // isShortenedAddress tells whether there is an address of which the middle is left out, such as 0xf39f…2266.
 func isShortenedAddress(s string) bool {
 	const shortest = 3
-	_, rest, ok := strings.Cut(s, "0x")
-	if !ok {
-		return false
+	for rest, ok := s, true; ok; {
+		if _, rest, ok = strings.Cut(rest, "0x"); !ok {
+			break
+		}
+		middle := strings.TrimLeft(rest, "0123456789abcdef")
+		end := strings.TrimLeft(middle, ".…")
+		if len(rest)-len(middle) >= shortest && len(middle)-len(end) >= 2 &&
+			len(end)-len(strings.TrimLeft(end, "0123456789abcdef")) >= shortest {
+			return true
+		}
 	}
-	middle := strings.TrimLeft(rest, "0123456789abcdef")
-	end := strings.TrimLeft(middle, ".…")
-	return len(rest)-len(middle) >= shortest && len(middle)-len(end) >= 2 &&
-		len(end)-len(strings.TrimLeft(end, "0123456789abcdef")) >= shortest
+	return false
 }
 
 // hasSecretRow looks for rows of one kind of character.

@@ -54,8 +54,8 @@ type Config struct {
 	QueueSize int
 	// Logger is told of failed exports. Nil discards.
 	Logger *slog.Logger
-	// Getenv reads the variables. Nil is os.Getenv. What the SDK heeds beside them, OTEL_RESOURCE_ATTRIBUTES, the
-	// OTEL_BSP_ times and the limits of spans, it takes from the process all the same.
+	// Getenv reads the variables. Nil is os.Getenv. What the SDK heeds beside them, OTEL_RESOURCE_ATTRIBUTES and
+	// the limits of spans, it takes from the process all the same.
 	Getenv func(string) string
 }
 

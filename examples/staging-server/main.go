@@ -118,15 +118,15 @@ func run(c config, logger *slog.Logger, people io.Writer) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // From then on a signal has its usual effect.
 	err := serveUntil(ctx, c, logger, people)
-	if err != nil && ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		logger.InfoContext(ctx, "told to stop before it was ready", "error", err.Error())
 		return nil
 	}
 	return err
 }
 
-// serveUntil serves until ctx is done, then drains. It listens when everything is there, so that nobody waits at an open
-// door: until then connections are refused.
+// serveUntil serves until ctx is done, then drains. It listens when the database is up to date, so that nobody waits at an
+// open door: until then connections are refused.
 //
 //nolint:contextcheck // What it opens outlives ctx.
 func serveUntil(ctx context.Context, c config, logger *slog.Logger, people io.Writer) error {
@@ -182,7 +182,9 @@ func serveUntil(ctx context.Context, c config, logger *slog.Logger, people io.Wr
 	go func() { failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
-		return errors.Join(fmt.Errorf("serve: %w", err), h.Shutdown(context.Background()))
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		return errors.Join(fmt.Errorf("serve: %w", err), h.Shutdown(ctx))
 	case <-ctx.Done():
 	}
 	logger.InfoContext(ctx, "shutting down", "within", drainTimeout.String())

@@ -166,7 +166,7 @@ func observingVariables() []variable {
 		},
 		{
 			"DIXIE_TRACE_HASH_KEY", "text, at least 16 bytes", "none: plain SHA-256",
-			"Hashes of wallets in spans become HMACs under this key, so that nobody can look them up by hashing every address. The same on every replica.",
+			"Hashes of wallets, in spans and in the log, become HMACs under this key, which no hashing of all addresses finds out. The same on every replica.",
 		},
 		{
 			"DIXIE_METRICS_LISTEN", "host:port, or a port of loopback", "none: /metrics on the main port alone, with the admin key",

@@ -188,6 +188,7 @@ func TestHTTPTurnsAreHeardOnSockets(t *testing.T) {
 	d := live(t, localfinn.Config{})
 	p := d.open(t, "/ws/s")
 	defer p.conn.CloseNow()
+	p.ask(`{"type":"ping"}`, `{"type":"pong"}`) // It is open for the client a moment before it hears of turns.
 	client, err := finn.New(finn.Config{URL: d.base})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 type serviceHealth struct {
@@ -103,7 +105,7 @@ func (a *API) noteAnswer(ctx context.Context, name string, err error) {
 		return
 	}
 	if _, was := a.silent.LoadOrStore(name, true); !was {
-		a.cfg.Logger.WarnContext(ctx, "does not answer", "dependency", name, "error", err.Error())
+		a.cfg.Logger.WarnContext(ctx, "does not answer", "dependency", name, "error", spansanitizer.ErrorText(err.Error()))
 	}
 }
 

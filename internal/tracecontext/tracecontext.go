@@ -158,6 +158,12 @@ func Texts(ctx context.Context) (parent, state string) {
 
 type setAsideKey struct{}
 
+// setAside is a state and the trace that it belongs to.
+type setAside struct {
+	trace trace.TraceID
+	state trace.TraceState
+}
+
 // SetAside returns ctx with its span, but without that span's trace state, which [Texts] and [Inject] still hand on: a
 // span that is started in it does not carry, and so not export, what a client wrote. Without a state it is ctx as it is.
 func SetAside(ctx context.Context) context.Context {
@@ -165,27 +171,28 @@ func SetAside(ctx context.Context) context.Context {
 	if sc.TraceState().Len() == 0 {
 		return ctx
 	}
-	ctx = context.WithValue(ctx, setAsideKey{}, stateOf(ctx, sc))
+	ctx = context.WithValue(ctx, setAsideKey{}, setAside{sc.TraceID(), stateOf(ctx, sc)})
 	return trace.ContextWithSpanContext(ctx, sc.WithTraceState(trace.TraceState{}))
 }
 
 // stateOf is the state that goes with the span in ctx: what was set aside, after what a sampler has added to it since.
 func stateOf(ctx context.Context, sc trace.SpanContext) trace.TraceState {
-	aside, ok := ctx.Value(setAsideKey{}).(trace.TraceState)
-	if !ok {
+	aside, ok := ctx.Value(setAsideKey{}).(setAside)
+	if !ok || aside.trace != sc.TraceID() {
 		return sc.TraceState()
 	}
+	state := aside.state
 	var added [][2]string
 	sc.TraceState().Walk(func(key, value string) bool {
 		added = append(added, [2]string{key, value})
 		return true
 	})
 	for _, member := range slices.Backward(added) {
-		if state, err := aside.Insert(member[0], member[1]); err == nil {
-			aside = state
+		if longer, err := state.Insert(member[0], member[1]); err == nil {
+			state = longer
 		}
 	}
-	return aside
+	return state
 }
 
 // Restore returns ctx with the span that texts of [Texts] stand for as a remote one, and with no other: a parent that

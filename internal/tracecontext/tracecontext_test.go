@@ -266,4 +266,8 @@ func TestSetAside(t *testing.T) {
 	wantTexts(sampled, "ot=th:8,other=three,vendor=one")
 	wantTexts(tracecontext.SetAside(sampled), "ot=th:8,other=three,vendor=one")
 	wantTexts(tracecontext.Restore(ctx, parent, ""), "")
+	other := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{9}})
+	if _, state := tracecontext.Texts(trace.ContextWithSpanContext(ctx, other)); state != "" {
+		t.Errorf("another trace has the state %q", state)
+	}
 }
