@@ -47,6 +47,15 @@ func (d dialer) open(t *testing.T, path string) *peer {
 	return p
 }
 
+// listen is open for who hears the turns of others: the server has a socket among its listeners a moment after the client
+// has it.
+func (d dialer) listen(t *testing.T, path string) *peer {
+	t.Helper()
+	p := d.open(t, path)
+	p.ask(`{"type":"ping"}`, `{"type":"pong"}`)
+	return p
+}
+
 func (p *peer) send(text string) {
 	p.t.Helper()
 	if err := p.conn.Write(p.t.Context(), websocket.MessageText, []byte(text)); err != nil {
@@ -135,7 +144,7 @@ func TestSocketProtocol(t *testing.T) {
 func TestSocketAbortAndBusy(t *testing.T) {
 	t.Parallel()
 	d := live(t, localfinn.Config{})
-	p, q := d.open(t, "/ws/s"), d.open(t, "/ws/s")
+	p, q := d.open(t, "/ws/s"), d.listen(t, "/ws/s")
 	defer p.conn.CloseNow()
 	defer q.conn.CloseNow()
 	// The abort comes right behind the prompt, and finds it all the same.
@@ -186,9 +195,8 @@ func TestSteerIsHeardWithTheNextPrompt(t *testing.T) {
 func TestHTTPTurnsAreHeardOnSockets(t *testing.T) {
 	t.Parallel()
 	d := live(t, localfinn.Config{})
-	p := d.open(t, "/ws/s")
+	p := d.listen(t, "/ws/s")
 	defer p.conn.CloseNow()
-	p.ask(`{"type":"ping"}`, `{"type":"pong"}`) // It is open for the client a moment before it hears of turns.
 	client, err := finn.New(finn.Config{URL: d.base})
 	if err != nil {
 		t.Fatal(err)

@@ -82,9 +82,11 @@ func (r *running) run() (finn.Turn, error) {
 	case r.ctx.Err() != nil:
 		err = nil
 	}
-	r.log.finish(err)
 	if err != nil {
 		r.server.logger.ErrorContext(r.ctx, "local_finn_model_failed", "error", err)
+	}
+	r.log.finish(err)
+	if err != nil {
 		return finn.Turn{}, errModel
 	}
 	return finn.Turn{Response: r.log.response.String(), ToolCalls: r.log.calls}, nil
@@ -179,8 +181,10 @@ func (l *turnLog) finish(err error) {
 	l.session.emitting.Lock()
 	defer l.session.emitting.Unlock()
 	l.session.end(l.response.String(), time.Now())
+	frames := [][]byte{turnEndFrame(), frame("agent_end", map[string]any{})}
 	if err != nil {
-		l.session.broadcast(errorFrame("The model failed", true))
+		frames = append([][]byte{errorFrame("The model failed", true)}, frames...)
 	}
-	l.session.broadcast(turnEndFrame(), frame("agent_end", map[string]any{}))
+	// At once: a socket that comes for the next turn must not hear the rest of this one.
+	l.session.broadcast(frames...)
 }
