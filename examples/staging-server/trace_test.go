@@ -47,7 +47,8 @@ func TestOneTrace(t *testing.T) {
 	endpoint := "OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.Endpoint()
 	f := startFinn(t, endpoint, "OTEL_BSP_SCHEDULE_DELAY=50")
 	// The server sends nothing before it stops.
-	server := serve(t, build(t, "dixie/examples/staging-server"), "FINN_URL="+f.url(), endpoint, "OTEL_BSP_SCHEDULE_DELAY=600000")
+	server := serve(t, build(t, "dixie/examples/staging-server"),
+		"FINN_URL="+f.url(), endpoint, "OTEL_BSP_SCHEDULE_DELAY=600000", "DIXIE_RATE_LIMIT_RPM=0")
 	token := login(t, build(t, "dixie/examples/siwe-login"), server.url)
 	post := func(path, body string, status int) answer {
 		t.Helper()
