@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"dixie/finn"
+	"dixie/internal/secretfile"
 )
 
 func tokenFile(t *testing.T, content string) string {
@@ -62,7 +63,7 @@ func TestTokenIsRefused(t *testing.T) {
 		"a folder":  {[]string{fileVariable, t.TempDir()}, "no regular file"},
 		"a pipe":    {[]string{fileVariable, fifo}, "no regular file"},
 		"a device":  {[]string{fileVariable, "/dev/zero"}, "no regular file"},
-		"too large": {[]string{fileVariable, tokenFile(t, strings.Repeat("x", longestToken+1))}, "too large"},
+		"too large": {[]string{fileVariable, tokenFile(t, strings.Repeat("x", secretfile.Longest+1))}, "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

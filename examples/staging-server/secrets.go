@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
+
+	"dixie/internal/secretfile"
 )
 
 // secretNames are the variables whose values nobody is shown, and which may stand in a file instead.
@@ -31,11 +31,7 @@ func fileVariables() []variable {
 	return rows
 }
 
-const (
-	fileSuffix = "_FILE"
-	// longestSecret bounds what is read by mistake; a real secret is far shorter.
-	longestSecret = 64 << 10
-)
+const fileSuffix = "_FILE"
 
 // newReader reads variables, and the files that hold secrets at once.
 func newReader(lookup func(string) (string, bool)) *reader {
@@ -50,7 +46,7 @@ func newReader(lookup func(string) (string, bool)) *reader {
 			r.problemf("%s and %s are both set: keep one", name, name+fileSuffix)
 			continue
 		}
-		value, err := readSecret(path)
+		value, err := secretfile.Read(path)
 		if err != nil {
 			r.problemf("%s: %w", name+fileSuffix, err)
 			continue
@@ -65,42 +61,6 @@ func newReader(lookup func(string) (string, bool)) *reader {
 	}
 	return r
 }
-
-// readSecret is the content of a file without the line feed at its end.
-func readSecret(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("the secret cannot be read: %w", err)
-	}
-	// Reading a device or a pipe might never end.
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is a folder, or no regular file", path)
-	}
-	file, err := os.Open(path) //nolint:gosec // The operator names the file.
-	if err != nil {
-		return "", fmt.Errorf("the secret cannot be read (it must be readable for the user of this process): %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, longestSecret+1))
-	if err != nil {
-		return "", fmt.Errorf("the secret cannot be read: %w", err)
-	}
-	value := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	switch {
-	case len(content) > longestSecret:
-		return "", fmt.Errorf("%s is too large for a secret", path)
-	case strings.TrimSpace(value) == "":
-		return "", fmt.Errorf("%s is empty", path)
-	case strings.ContainsRune(value, 0):
-		return "", fmt.Errorf("%s has a zero byte: it must be text, in UTF-8", path)
-	case strings.HasPrefix(value, byteOrderMark):
-		return "", fmt.Errorf("%s begins with a byte order mark: save it without", path)
-	}
-	return value, nil
-}
-
-// byteOrderMark is what some editors put before UTF-8.
-const byteOrderMark = "\ufeff"
 
 // withPassword puts DATABASE_PASSWORD into the URL of the database, percent-encoded.
 func (r *reader) withPassword(databaseURL string) string {
