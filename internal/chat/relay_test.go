@@ -31,9 +31,7 @@ func TestAReaderElsewhereSeesATurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFinn{}
-		all := replicas(t, 2, f)
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, f)
 		there := b.attach(t, id)
 		for range 3 {
 			a.say(t, id, "one two")
@@ -58,9 +56,7 @@ func TestAReaderElsewhereComesLate(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			f := &fakeFinn{}
-			all := replicas(t, 2, f)
-			a, b := all[0], all[1]
-			id := openAmong(t, a)
+			a, b, id := pair(t, f)
 			answer := make(chan struct{})
 			f.send = func(context.Context, string, string) (finn.Turn, error) {
 				<-answer
@@ -79,9 +75,7 @@ func TestAReaderElsewhereComesLate(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			words := make(chan string)
-			all := replicas(t, 2, gated(words))
-			a, b := all[0], all[1]
-			id := openAmong(t, a)
+			a, b, id := pair(t, gated(words))
 			var turn sync.WaitGroup
 			var own []string
 			turn.Go(func() { own, _ = a.serve(t, id, "x") })
@@ -118,11 +112,9 @@ func TestAPumpEndsWithItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := make(chan struct{}, 1)
 		book <- struct{}{}
-		all := replicas(t, 2, &fakeFinn{}, func(c *chat.Config) {
+		a, b, id := pair(t, &fakeFinn{}, func(c *chat.Config) {
 			c.OnInteraction = func(context.Context, chat.Interaction) { <-book }
 		})
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
 		there := b.attach(t, id)
 		var turn sync.WaitGroup
 		turn.Go(func() { a.say(t, id, "x") })
@@ -221,9 +213,7 @@ func TestWhoComesAsThePumpEndsMissesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		words := make(chan string)
-		all := replicas(t, 2, gated(words))
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, gated(words))
 		first := b.attach(t, id)
 		var second *chat.Subscription
 		a.relay.published = func(watchers int) {
@@ -251,9 +241,7 @@ func TestAFailingRelayChangesNothingHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
-		all := replicas(t, 2, &fakeFinn{}, func(c *chat.Config) { c.Logger = slog.New(slog.NewTextHandler(&logs, nil)) })
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, &fakeFinn{}, func(c *chat.Config) { c.Logger = slog.New(slog.NewTextHandler(&logs, nil)) })
 		there := b.attach(t, id)
 		a.relay.wire.fail(errors.New("away"))
 		for range 3 {
@@ -282,9 +270,7 @@ func TestARelayThatFailsInTheMiddleLosesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		words := make(chan string)
-		all := replicas(t, 2, gated(words))
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, gated(words))
 		there := b.attach(t, id)
 		var turn sync.WaitGroup
 		turn.Go(func() { a.say(t, id, "x") })
@@ -305,9 +291,7 @@ func TestASlowRelayHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeFinn{}
-		all := replicas(t, 2, f)
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, f)
 		there, here := b.attach(t, id), a.attach(t, id)
 		gate := make(chan struct{})
 		a.relay.onPublish = func(context.Context) {
@@ -352,9 +336,7 @@ func TestASlowRelayHoldsNobodyUp(t *testing.T) {
 func TestTheRelayIsAwaitedBriefly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		all := replicas(t, 2, &fakeFinn{})
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, &fakeFinn{})
 		hang := func(ctx context.Context) { <-ctx.Done() }
 		b.relay.onWatch, a.relay.onWatchers = hang, hang
 		start := time.Now()
@@ -382,9 +364,7 @@ func TestTheRelayIsAwaitedBriefly(t *testing.T) {
 func TestAPumpDisplacesNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		all := replicas(t, 2, &fakeFinn{})
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, &fakeFinn{})
 		there := b.attach(t, id)
 		var here []*chat.Subscription
 		for range 64 {
@@ -418,9 +398,7 @@ func TestAPumpDisplacesNobody(t *testing.T) {
 func TestReadersShareAWatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		all := replicas(t, 2, &fakeFinn{})
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, &fakeFinn{})
 		first, second := b.attach(t, id), b.attach(t, id)
 		first.Close()
 		first.Close()
@@ -458,9 +436,7 @@ func TestCloseEndsPumpsAndWatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		words := make(chan string)
-		all := replicas(t, 2, gated(words))
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, gated(words))
 		there := b.attach(t, id)
 		a.relay.onPublish = func(ctx context.Context) { <-ctx.Done() }
 		var turn sync.WaitGroup
@@ -468,7 +444,7 @@ func TestCloseEndsPumpsAndWatches(t *testing.T) {
 		words <- "one"
 		synctest.Wait()
 		start := time.Now()
-		for _, r := range all {
+		for _, r := range []*replica{a, b} {
 			if err := r.Close(); err != nil || time.Since(start) != 0 {
 				t.Errorf("Close = %v after %v", err, time.Since(start))
 			}

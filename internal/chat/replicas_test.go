@@ -203,6 +203,13 @@ func openAmong(t *testing.T, r *replica) string {
 	return id
 }
 
+// pair is two replicas and a session that was made at the first.
+func pair(t *testing.T, f *fakeFinn, change ...func(*chat.Config)) (a, b *replica, id string) {
+	t.Helper()
+	both := replicas(t, 2, f, change...)
+	return both[0], both[1], openAmong(t, both[0])
+}
+
 // serve runs a turn whose events go to an own reader, and returns what that got.
 func (r *replica) serve(t *testing.T, id, prompt string) (lines []string, ids []uint64) {
 	t.Helper()
@@ -263,9 +270,7 @@ func TestWhatOnlySeemedToFailIsNotSeenTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		words := make(chan string)
-		all := replicas(t, 2, gated(words))
-		a, b := all[0], all[1]
-		id := openAmong(t, a)
+		a, b, id := pair(t, gated(words))
 		there := b.attach(t, id)
 		var turn sync.WaitGroup
 		turn.Go(func() { a.say(t, id, "x") })
