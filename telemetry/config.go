@@ -87,14 +87,16 @@ type settings struct {
 // resolve fills in defaults and checks; all problems are reported at once.
 func (c Config) resolve(getenv func(string) string) (settings, error) {
 	v := &variables{get: getenv}
-	v.resourceAttributes() // The SDK reads them for metrics too, disabled or not.
-	if v.flag("OTEL_SDK_DISABLED") {
+	v.resourceAttributes()    // The SDK reads them for metrics too, disabled or not.
+	off := v.exportsNothing() // Before the flag, so that each is checked.
+	if v.flag("OTEL_SDK_DISABLED") || off {
 		return settings{}, errors.Join(v.problems...)
 	}
 	target, named := v.target(c.Endpoint, c.Insecure)
 	if !named {
 		return settings{}, errors.Join(v.problems...)
 	}
+	v.protocol()
 	s := settings{target: target, delivering: v.delivering(), sampler: v.sampler()}
 	problems := v.problems
 	problem := func(text string) { problems = append(problems, fmt.Errorf("%w: %s", ErrConfig, text)) }

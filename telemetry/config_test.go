@@ -63,6 +63,11 @@ func TestEnvironment(t *testing.T) {
 		},
 		"insecure of the environment": {telemetry.Config{Endpoint: "a"}, map[string]string{"OTEL_EXPORTER_OTLP_INSECURE": "TRUE"}, "http://a:4317", 2048, 512},
 		"disabled":                    {telemetry.Config{Endpoint: "a"}, map[string]string{"OTEL_SDK_DISABLED": "True"}, "", 0, 0},
+		"no exporter":                 {telemetry.Config{Endpoint: "a"}, map[string]string{"OTEL_TRACES_EXPORTER": "none"}, "", 0, 0},
+		"the exporter and the protocol there are": {
+			telemetry.Config{Endpoint: "a"},
+			map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "https://a:4317", 2048, 512,
+		},
 		"queue": {
 			telemetry.Config{Endpoint: "a"},
 			map[string]string{"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10"}, "https://a:4317", 100, 10,

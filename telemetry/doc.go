@@ -9,9 +9,11 @@
 //
 // The variables of the OpenTelemetry specification count where [Config] says nothing:
 //
-//   - OTEL_SDK_DISABLED=true makes it a no-op, whatever else is set.
+//   - OTEL_SDK_DISABLED=true and OTEL_TRACES_EXPORTER=none make it a no-op, whatever else is set. The other exporter
+//     there is, is otlp.
 //   - OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, then OTEL_EXPORTER_OTLP_ENDPOINT, when Config.Endpoint is empty.
 //   - OTEL_EXPORTER_OTLP_TRACES_INSECURE, then OTEL_EXPORTER_OTLP_INSECURE, for an endpoint without a scheme.
+//   - OTEL_EXPORTER_OTLP_TRACES_PROTOCOL and OTEL_EXPORTER_OTLP_PROTOCOL may be grpc, and nothing else.
 //   - OTEL_EXPORTER_OTLP_[TRACES_]HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY.
 //   - OTEL_BSP_MAX_QUEUE_SIZE when Config.QueueSize is 0, OTEL_BSP_MAX_EXPORT_BATCH_SIZE up to a quarter of the queue,
 //     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT, above 0 and at most a day.
@@ -24,8 +26,8 @@
 //
 // OTEL_SERVICE_NAME does not count: the service's name is dixie-bff unless Config names another.
 //
-// Of these, [Start] refuses what is malformed in OTEL_SDK_DISABLED and in OTEL_RESOURCE_ATTRIBUTES, which the SDK reads for
-// metrics too, and with an endpoint in any variable of OTLP or of the sampler: with an error that matches [ErrConfig] and names
+// Of these, [Start] refuses what is malformed in OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER and OTEL_RESOURCE_ATTRIBUTES, which the
+// SDK reads for metrics too, and with an endpoint in any variable of OTLP or of the sampler: with an error that matches [ErrConfig] and names
 // the variable, never its value. Malformed numbers of OTEL_BSP_ and limits count as absent.
 //
 // OpenTelemetry's error handler is the process's, not ours, and is left as it is. Failed exports do not reach it; they

@@ -84,6 +84,28 @@ func (v *variables) flag(name string) bool {
 	return value == "true"
 }
 
+// exportsNothing says that no span shall leave.
+func (v *variables) exportsNothing() bool {
+	const name = "OTEL_TRACES_EXPORTER"
+	switch v.text(name) {
+	case "none":
+		return true
+	case "", "otlp":
+	default:
+		v.problemf(name, "is not otlp or none")
+	}
+	return false
+}
+
+// protocol is only looked at: there is one.
+func (v *variables) protocol() {
+	v.otlp("PROTOCOL", func(name, value string) {
+		if value != "grpc" {
+			v.problemf(name, "is not grpc, which is all that is spoken here; a collector takes it at port 4317")
+		}
+	})
+}
+
 // otlp hands over what is set of a variable for all signals and then of that for traces, which wins.
 func (v *variables) otlp(name string, take func(name, value string)) {
 	for _, variable := range []string{otlpPrefix + name, otlpPrefix + "TRACES_" + name} {

@@ -85,6 +85,9 @@ func TestMalformedVariables(t *testing.T) {
 		{"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "NaN"},
 		{"OTEL_RESOURCE_ATTRIBUTES": "hunter2"},
 		{"OTEL_SDK_DISABLED": "hunter2"},
+		{"OTEL_TRACES_EXPORTER": "console,hunter2"},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
 		{"OTEL_RESOURCE_ATTRIBUTES": "a=b,c=%zzhunter2"},
 		{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": chain, "OTEL_EXPORTER_OTLP_CLIENT_KEY": otherKey},
 		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://tempo", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:hunter2 x@h"},
@@ -127,6 +130,7 @@ func TestVariablesThatCount(t *testing.T) {
 			"OTEL_RESOURCE_ATTRIBUTES": "team=a%20b,zone=c",
 		},
 		"an argument that nothing reads": {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_TRACES_SAMPLER_ARG": "endpoint=x"},
+		"no exporter":                    {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
 		"disabled":                       {"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_HEADERS": "x"},
 	} {
 		get := func(key string) string {

@@ -89,8 +89,8 @@ func TestConfigOfAnUnknownEnvironment(t *testing.T) {
 
 // readElsewhere are variables of OpenTelemetry that package telemetry describes, and that the table refers to it for.
 func readElsewhere() []string {
-	names := []string{"OTEL_EXPORTER_OTLP_INSECURE", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"}
-	for _, name := range []string{"ENDPOINT", "HEADERS", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "TIMEOUT", "COMPRESSION", "INSECURE"} {
+	names := []string{"OTEL_EXPORTER_OTLP_INSECURE", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"}
+	for _, name := range []string{"ENDPOINT", "HEADERS", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "TIMEOUT", "COMPRESSION", "INSECURE", "PROTOCOL"} {
 		names = append(names, "OTEL_EXPORTER_OTLP_TRACES_"+name)
 	}
 	return names

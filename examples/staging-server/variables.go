@@ -161,6 +161,10 @@ func observingVariables() []variable {
 			"What else spans say of this process. Only what the policy allows leaves; see package spansanitizer.",
 		},
 		{
+			"OTEL_TRACES_EXPORTER", "otlp|none", "otlp",
+			"none switches tracing off, whatever else is set.",
+		},
+		{
 			"OTEL_SDK_DISABLED", "true|false", "false",
 			"true switches tracing off, whatever else is set.",
 		},
