@@ -23,7 +23,7 @@ func (c *Client) noteSilence(ctx context.Context, route string, err error) {
 		return
 	}
 	c.logger.LogAttrs(ctx, level, "finn_unreachable",
-		slog.String("route", route), slog.String("error", spansanitizer.ErrorText(withoutURL(err).Error())))
+		slog.String("route", route), slog.String("error", spansanitizer.TextOf(withoutURL(err))))
 }
 
 // noteAnswer ends the silence of that end.

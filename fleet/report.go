@@ -43,7 +43,7 @@ func (s *Service) newReport(ctx context.Context, target Target, cancel context.C
 			case isGone(err):
 				cancel(ErrStopped)
 			default:
-				s.log.ErrorContext(ctx, "fleet_report_lost", "task_id", target.ID, "error", spansanitizer.ErrorText(err.Error()))
+				s.log.ErrorContext(ctx, "fleet_report_lost", "task_id", target.ID, "error", spansanitizer.TextOf(err))
 			}
 		},
 		// The log is worth less than the work: when the store is away, lines are dropped.
@@ -57,7 +57,7 @@ func (s *Service) newReport(ctx context.Context, target Target, cancel context.C
 				cancel(ErrStopped)
 			case !warned:
 				warned = true
-				s.log.WarnContext(ctx, "fleet_log_lines_lost", "task_id", target.ID, "error", spansanitizer.ErrorText(err.Error()))
+				s.log.WarnContext(ctx, "fleet_log_lines_lost", "task_id", target.ID, "error", spansanitizer.TextOf(err))
 			}
 		},
 	}

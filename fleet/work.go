@@ -52,7 +52,7 @@ func (s *Service) notTaken(ctx context.Context, a Attempt, err error) error {
 	if isGone(err) || errors.As(err, &conflict) {
 		return nil
 	}
-	s.log.WarnContext(ctx, "fleet_attempt_not_taken", "task_id", a.TaskID, "attempt", a.Number, "error", spansanitizer.ErrorText(err.Error()))
+	s.log.WarnContext(ctx, "fleet_attempt_not_taken", "task_id", a.TaskID, "attempt", a.Number, "error", spansanitizer.TextOf(err))
 	return fmt.Errorf("fleet: taking an attempt: %w", err)
 }
 
@@ -95,7 +95,7 @@ func (s *Service) finish(ctx context.Context, cause error, target Target, r *rep
 		r.Log("[fleet] attempt failed: " + known.Reason)
 		s.log.WarnContext(ctx, "fleet_attempt_failed", "task_id", target.ID, "attempt", target.Attempt,
 			"reason", known.Reason, "permanent", known.Permanent)
-		s.log.DebugContext(ctx, "fleet_attempt_error", "task_id", target.ID, "error", spansanitizer.ErrorText(failure.Error()))
+		s.log.DebugContext(ctx, "fleet_attempt_error", "task_id", target.ID, "error", spansanitizer.TextOf(failure))
 		step = func(t Task) (Change, error) {
 			delay := max(s.cfg.RetryDelay(t.RetryCount), min(known.RetryAfter, maxRetryAfter))
 			return fail(t, now(), known, delay)
@@ -108,7 +108,7 @@ func (s *Service) finish(ctx context.Context, cause error, target Target, r *rep
 		s.announce(context.WithoutCancel(ctx), eventFor(t))
 	case errors.Is(err, errUnchanged) || isGone(err):
 	default:
-		s.log.ErrorContext(ctx, "fleet_outcome_lost", "task_id", target.ID, "attempt", target.Attempt, "error", spansanitizer.ErrorText(err.Error()))
+		s.log.ErrorContext(ctx, "fleet_outcome_lost", "task_id", target.ID, "attempt", target.Attempt, "error", spansanitizer.TextOf(err))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+
+	"dixie/spansanitizer"
 )
 
 // LibraryLog passes on what go-redis writes to the logger of the process; see the package's description.
@@ -19,5 +21,5 @@ func NewLibraryLog(logger *slog.Logger) *LibraryLog {
 
 // Printf implements the logging interface of go-redis.
 func (l *LibraryLog) Printf(ctx context.Context, format string, v ...any) {
-	l.logger.WarnContext(ctx, "go_redis", slog.String("text", fmt.Sprintf(format, v...)))
+	l.logger.WarnContext(ctx, "go_redis", slog.String("text", spansanitizer.ErrorText(fmt.Sprintf(format, v...))))
 }

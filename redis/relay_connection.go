@@ -7,6 +7,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -34,7 +36,7 @@ func (r *Relay) listen() {
 		}
 		if worked {
 			pause = minPause
-			r.logger.WarnContext(r.life, "redis relay lost its connection", "error", err.Error())
+			r.logger.WarnContext(r.life, "redis relay lost its connection", "error", spansanitizer.TextOf(err))
 		}
 		if !r.pause(pause) {
 			return

@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"dixie/internal/chat"
+	"dixie/spansanitizer"
 )
 
 const (
@@ -152,7 +153,7 @@ func (l *TurnLock) note(ctx context.Context, err error) {
 	case err == nil && l.away.CompareAndSwap(true, false):
 		l.logger.LogAttrs(ctx, slog.LevelInfo, "turn_lock_shared")
 	case err != nil && l.away.CompareAndSwap(false, true):
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "turn_lock_not_shared", slog.String("error", err.Error()))
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "turn_lock_not_shared", slog.String("error", spansanitizer.TextOf(err)))
 	}
 }
 

@@ -173,7 +173,7 @@ func (c *committer) commit(ctx context.Context, batch []*recording) {
 
 	if err != nil {
 		c.logger.WarnContext(ctx, "reputation events were not recorded",
-			slog.Int("events", len(batch)), slog.String("error", spansanitizer.ErrorText(err.Error())))
+			slog.Int("events", len(batch)), slog.String("error", spansanitizer.TextOf(err)))
 	}
 
 	for i, r := range batch {

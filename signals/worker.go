@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -175,7 +177,7 @@ func (o *outage) begin(ctx context.Context, p *Publisher, why error) {
 		return
 	}
 	o.since, o.from = time.Now(), p.Stats()
-	p.log.WarnContext(ctx, "signals_interrupted", "error", why.Error(), "buffered", o.from.Buffered)
+	p.log.WarnContext(ctx, "signals_interrupted", "error", spansanitizer.TextOf(why), "buffered", o.from.Buffered)
 }
 
 func (o *outage) end(ctx context.Context, p *Publisher) {
@@ -208,7 +210,7 @@ func (r *losses) report(ctx context.Context, p *Publisher) time.Duration {
 	}
 	attrs := []any{"dropped", dropped, "failed", failed, "buffered", now.Buffered}
 	if r.why != nil {
-		attrs = append(attrs, "error", r.why.Error())
+		attrs = append(attrs, "error", spansanitizer.TextOf(r.why))
 	}
 	p.log.WarnContext(ctx, "signals_lost", attrs...)
 	r.at, r.told, r.why = time.Now(), now, nil

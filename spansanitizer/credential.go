@@ -53,6 +53,17 @@ func endsInOneOf(s string, ends ...string) bool {
 	return false
 }
 
+// headerLength is the length of the name of a header of credentials, with its colon, with which s begins, or 0. Only a
+// capital letter tells it from what Go goes on to say: "authorization: no such user".
+func headerLength(s string) int {
+	for _, name := range []string{"Authorization:", "Proxy-Authorization:", "Cookie:", "Set-Cookie:"} {
+		if strings.HasPrefix(s, name) {
+			return len(name)
+		}
+	}
+	return 0
+}
+
 // isScheme tells whether a credential follows a word without more ado.
 func isScheme(s string) bool { return strings.EqualFold(s, "bearer") || strings.EqualFold(s, "basic") }
 

@@ -19,12 +19,12 @@ const (
 )
 
 // ErrorText returns a text without what looks like an address, a key, a token, a credential behind its name, an e-mail
-// address, a network address, the number of a card, an account or a telephone, a name of ENS or a quotation, of 256
-// bytes at most and in valid UTF-8. The same text comes out when it is given what it returned. The time that it takes
+// address, a network address, the number of a card, an account or a telephone (with its country's code, or in three
+// groups), a name of ENS or a quotation, of 256 bytes at most and in valid UTF-8. The same text comes out when it is given what it returned. The time that it takes
 // grows with the length of the text and no faster.
 //
 // It cannot know a secret that looks like ordinary text: a person's or a host's name, a path, a prompt, a password in a
-// sentence ("the password is swordfish"), a number of up to eight digits. Of a quotation in a quotation it knows the
+// sentence ("the password is swordfish") or behind an escaped mark (%3D), a number of up to eight digits. Of a quotation in a quotation it knows the
 // end only if its marks are escaped. What a client sent belongs into an error's text only in quotation marks, as %q
 // puts it.
 func ErrorText(s string) string {
@@ -195,6 +195,10 @@ func (m *mask) word(word string) {
 
 // name writes a word that is no secret by itself, but may be the name of one, or be one because of a name before it.
 func (m *mask) name(word, core string) {
+	if n := headerLength(word); n > 0 {
+		m.header(n)
+		return
+	}
 	// A name with its value behind a colon.
 	for i := range len(core) {
 		if core[i] == ':' && kindOfName(core[:i]) != noName {
@@ -227,6 +231,19 @@ func (m *mask) name(word, core string) {
 		m.near = max(m.near-1, 0)
 		m.write(len(word), word)
 	}
+}
+
+// header writes the name of a header, of n bytes with its colon, and a mark for all that follows in its line.
+func (m *mask) header(n int) {
+	line, _, _ := strings.Cut(m.text[m.at+n:], "\n")
+	value := strings.TrimLeft(line, " ")
+	if value == "" {
+		m.write(n, m.text[m.at:m.at+n])
+		return
+	}
+	mark := m.text[m.at:m.at+n] + " " + redacted
+	m.write(n+len(line), mark)
+	m.expected, m.near = anything, 0
 }
 
 // markBehind is the equals sign or the colon behind a word, at its end or after blanks, or 0.

@@ -23,7 +23,7 @@ func ExampleStartSpan() {
 		attribute.String("email", "alice@example.org"))
 	// Further in, the span comes from the context.
 	spansanitizer.AddAttributes(ctx, attribute.String(spansanitizer.Tier, "builder"))
-	spansanitizer.RecordError(ctx, errors.New("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 is not listed"))
+	span.Fail(errors.New("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 is not listed"))
 	span.End()
 
 	ended := recorder.Ended()[0]

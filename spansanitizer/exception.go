@@ -16,8 +16,12 @@ const (
 	ExceptionMessage = "exception.message"
 )
 
-// errorText is the sanitised text of an error, whatever its Error method does.
-func errorText(err error) (text string) {
+// TextOf returns the sanitised text of an error, see [ErrorText], whatever its Error method does: it may panic, as that
+// of a nil pointer does. Of a nil error the text is empty.
+func TextOf(err error) (text string) {
+	if err == nil {
+		return ""
+	}
 	defer func() {
 		if recover() != nil {
 			text = "the error has no text"

@@ -2,6 +2,7 @@ package spansanitizer
 
 import (
 	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -35,7 +36,7 @@ func (s *Span) Fail(err error) {
 	if s == nil || err == nil || !s.span.IsRecording() {
 		return
 	}
-	s.recordException(errorType(err), errorText(err))
+	s.recordException(errorType(err), TextOf(err))
 }
 
 // recordException records texts that are sanitised already.
@@ -55,8 +56,8 @@ func (s *Span) RecordError(err error, options ...trace.EventOption) {
 	if s == nil || s.list == nil || err == nil || !s.span.IsRecording() {
 		return
 	}
-	s.AddEvent(ExceptionEvent, append(options, trace.WithAttributes(
-		attribute.String(ExceptionType, errorType(err)), attribute.String(ExceptionMessage, errorText(err))))...)
+	record := trace.WithAttributes(attribute.String(ExceptionType, errorType(err)), attribute.String(ExceptionMessage, TextOf(err)))
+	s.AddEvent(ExceptionEvent, append(slices.Clip(options), record)...)
 }
 
 // AddEvent adds an event if it is the record of an error; others are left out.

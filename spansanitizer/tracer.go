@@ -75,16 +75,8 @@ func StartSpan(ctx context.Context, t Tracer, name string, attrs ...attribute.Ke
 // AddAttributes adds to the span in ctx what that span may carry of attrs. Without a span of this package in ctx
 // it does nothing.
 func AddAttributes(ctx context.Context, attrs ...attribute.KeyValue) {
-	FromContext(ctx).SetAttributes(attrs...)
-}
-
-// RecordError records a failure in the span in ctx, see [Span.Fail].
-func RecordError(ctx context.Context, err error) { FromContext(ctx).Fail(err) }
-
-// FromContext returns the span in ctx, or nil, which is a span that does nothing.
-func FromContext(ctx context.Context) *Span {
 	span, _ := trace.SpanFromContext(ctx).(*Span)
-	return span
+	span.SetAttributes(attrs...)
 }
 
 // listOf returns the allowlist of a span of this tracer.

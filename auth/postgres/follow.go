@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -61,7 +63,7 @@ func (a *Allowlist) follow(ctx context.Context) {
 			return
 		case err != nil && !f.away:
 			f.away, f.polling = true, false
-			a.log.WarnContext(ctx, "allowlist cannot be read, the list in memory stays", "error", err.Error())
+			a.log.WarnContext(ctx, "allowlist cannot be read, the list in memory stays", "error", spansanitizer.TextOf(err))
 		case err == nil && f.away:
 			f.isBack(ctx)
 			listenAt = time.Time{}
@@ -69,7 +71,7 @@ func (a *Allowlist) follow(ctx context.Context) {
 		case err == nil && !f.polling:
 			f.polling = true
 			a.log.WarnContext(ctx, "changes of the allowlist are not notified, it is polled",
-				"interval_ms", a.poll.Milliseconds(), "error", deaf.Error())
+				"interval_ms", a.poll.Milliseconds(), "error", spansanitizer.TextOf(deaf))
 		}
 		select {
 		case <-ctx.Done():

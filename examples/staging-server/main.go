@@ -173,7 +173,7 @@ func serveUntil(ctx context.Context, c config, logger *slog.Logger, people io.Wr
 	}
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: keepAlive,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: complainTo(logger),
 	}
 	logger.InfoContext(ctx, "listening", "address", listener.Addr().String(), "environment", string(c.environment), "version", dixie.Version, "build", build)
 	greet(people, c, h.FinnURL())

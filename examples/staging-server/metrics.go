@@ -63,7 +63,7 @@ func measure(ctx context.Context, c config, b *backing, logger *slog.Logger, oth
 	mux.Handle("GET "+metricsPath, m.Handler())
 	m.own = &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: scrapeTimeout,
-		IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		IdleTimeout: keepAlive, MaxHeaderBytes: maxHeaderBytes, ErrorLog: complainTo(logger),
 	}
 	go func() {
 		defer close(m.ended)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dixie/finn"
+	"dixie/spansanitizer"
 )
 
 const (
@@ -83,7 +84,7 @@ func (r *running) run() (finn.Turn, error) {
 		err = nil
 	}
 	if err != nil {
-		r.server.logger.ErrorContext(r.ctx, "local_finn_model_failed", "error", err)
+		r.server.logger.ErrorContext(r.ctx, "local_finn_model_failed", "error", spansanitizer.TextOf(err))
 	}
 	r.log.finish(err)
 	if err != nil {

@@ -172,7 +172,7 @@ func (w *attemptWorker) Work(ctx context.Context, job *river.Job[attemptArgs]) e
 	case errors.Is(err, errTaken):
 		return after(redelivery)
 	case err != nil:
-		w.keeper.store.log.WarnContext(ctx, "fleet_lease_not_taken", "task_id", a.TaskID, "attempt", a.Number, "error", spansanitizer.ErrorText(err.Error()))
+		w.keeper.store.log.WarnContext(ctx, "fleet_lease_not_taken", "task_id", a.TaskID, "attempt", a.Number, "error", spansanitizer.TextOf(err))
 		return after(redelivery)
 	}
 	defer func() {

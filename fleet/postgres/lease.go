@@ -101,7 +101,7 @@ func (k *keeper) refusal(ctx context.Context, a fleet.Attempt) error {
 func (k *keeper) release(ctx context.Context, l *lease) {
 	k.forget(l.name)
 	if _, err := k.store.cfg.Pool.Exec(ctx, releaseLease, l.task, l.name); err != nil {
-		k.store.log.WarnContext(ctx, "fleet_lease_not_released", "task_id", l.task, "error", spansanitizer.ErrorText(err.Error()))
+		k.store.log.WarnContext(ctx, "fleet_lease_not_released", "task_id", l.task, "error", spansanitizer.TextOf(err))
 	}
 }
 

@@ -17,7 +17,7 @@ type outageLog struct {
 func (o *outageLog) note(ctx context.Context, err error) {
 	switch {
 	case err != nil && !o.failing:
-		o.log.WarnContext(ctx, o.fails, "error", spansanitizer.ErrorText(err.Error())) //nolint:sloglint // A constant of the caller's.
+		o.log.WarnContext(ctx, o.fails, "error", spansanitizer.TextOf(err)) //nolint:sloglint // A constant of the caller's.
 	case err == nil && o.failing:
 		o.log.InfoContext(ctx, o.goes) //nolint:sloglint // As above.
 	}

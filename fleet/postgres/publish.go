@@ -8,6 +8,7 @@ import (
 
 	"github.com/riverqueue/river"
 
+	"dixie/fleet"
 	"dixie/spansanitizer"
 )
 
@@ -47,10 +48,7 @@ func (w *signalWorker) NextRetry(*river.Job[signalArgs]) time.Time {
 
 // Work implements [river.Worker].
 func (w *signalWorker) Work(ctx context.Context, job *river.Job[signalArgs]) error {
-	err := errNoPublisher
-	if w.store.cfg.Publish != nil {
-		err = w.store.cfg.Publish(context.WithValue(ctx, messageKey{}, job.Args.MessageID), job.Args.Event)
-	}
+	err := w.publish(context.WithValue(ctx, messageKey{}, job.Args.MessageID), job.Args.Event)
 	if err == nil {
 		if w.store.untold.CompareAndSwap(true, false) {
 			w.store.log.InfoContext(ctx, "fleet_events_published_again")
@@ -63,9 +61,26 @@ func (w *signalWorker) Work(ctx context.Context, job *river.Job[signalArgs]) err
 		level = slog.LevelWarn
 	}
 	w.store.log.Log(ctx, level, "fleet_event_not_published", "event", string(job.Args.Event.Type),
-		"task_id", job.Args.Event.TaskID, "again_in_ms", pause.Milliseconds(), "error", spansanitizer.ErrorText(err.Error()))
+		"task_id", job.Args.Event.TaskID, "again_in_ms", pause.Milliseconds(), "error", spansanitizer.TextOf(err))
 	return after(pause)
 }
 
-// errNoPublisher cannot happen while all processes agree, see [Config].
-var errNoPublisher = errors.New("this process does not publish")
+var (
+	// errNoPublisher cannot happen while all processes agree, see [Config].
+	errNoPublisher = errors.New("this process does not publish")
+	// errPublisherPanicked stands for a panic, whose value may be anything.
+	errPublisherPanicked = errors.New("the publisher panicked")
+)
+
+// publish calls the host's publisher and survives it.
+func (w *signalWorker) publish(ctx context.Context, e fleet.Event) (err error) {
+	if w.store.cfg.Publish == nil {
+		return errNoPublisher
+	}
+	defer func() {
+		if recover() != nil {
+			err = errPublisherPanicked
+		}
+	}()
+	return w.store.cfg.Publish(ctx, e)
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -93,6 +94,33 @@ func TestUnpublishedIsSaidOnce(t *testing.T) {
 	eventually(t, "the end is told", func() bool { return log.count("fleet_events_published_again") == 1 })
 	if n := log.count("fleet_event_not_published"); n != 1 {
 		t.Errorf("%d lines for %d refusals", n, refused)
+	}
+}
+
+// TestAPublisherThatPanics is tried again like one that refuses, and nobody is told what it panicked with.
+func TestAPublisherThatPanics(t *testing.T) {
+	t.Parallel()
+	const secret = "marmalade"
+	told := make(chan fleet.Event, 1)
+	var panicked atomic.Bool
+	log := &journal{}
+	cfg := quick()
+	cfg.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Publish = func(_ context.Context, e fleet.Event) error {
+		if panicked.CompareAndSwap(false, true) {
+			panic(secret)
+		}
+		told <- e
+		return nil
+	}
+	service, store := serve(t, server.Migrated(t), cfg, absent)
+	admit(t, service)
+	if err := store.Start(t.Context(), 1, func(context.Context, fleet.Attempt) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, told)
+	if log.count("the publisher panicked") != 1 || log.count(secret) != 0 {
+		t.Errorf("the log tells of it %d times, and %d times with what", log.count("the publisher panicked"), log.count(secret))
 	}
 }
 

@@ -47,6 +47,22 @@ func TestRiverLog(t *testing.T) {
 	})
 }
 
+// textless has an error method that cannot be called.
+type textless struct{ error }
+
+func TestRiverLogIsSanitised(t *testing.T) {
+	t.Parallel()
+	const secret = "swordfish"
+	var out bytes.Buffer
+	log := newRiverLog(withoutTime(slog.LevelInfo, &out)).With("before", errors.New("password="+secret), "n", 7)
+	log.Error("listener: error with password="+secret, "err", errors.New("password="+secret), "text", "password="+secret,
+		"any", []string{"password=" + secret}, slog.Group("g", "in", "password="+secret), "none", textless{}, "took", time.Second)
+	if got := out.String(); strings.Contains(got, secret) || strings.Count(got, "password") != 6 ||
+		!strings.Contains(got, "n=7") || !strings.Contains(got, "took=1s") {
+		t.Errorf("log: %s", got)
+	}
+}
+
 func TestOutageLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

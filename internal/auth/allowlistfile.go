@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -77,7 +79,7 @@ func (f *AllowlistFile) watcher() *fsnotify.Watcher {
 		}
 		_ = w.Close()
 	}
-	f.log.WarnContext(context.Background(), "allowlist folder cannot be watched, looking every 30 s", "error", err.Error())
+	f.log.WarnContext(context.Background(), "allowlist folder cannot be watched, looking every 30 s", "error", spansanitizer.TextOf(err))
 	return nil
 }
 
@@ -116,7 +118,7 @@ func (f *AllowlistFile) follow(ctx context.Context, w *fsnotify.Watcher) {
 			changed()
 		case err := <-errs:
 			// Events may have been lost.
-			f.log.WarnContext(ctx, "allowlist watch", "error", err.Error())
+			f.log.WarnContext(ctx, "allowlist watch", "error", spansanitizer.TextOf(err))
 			changed()
 		case <-settle.C:
 			pending = false
@@ -129,7 +131,7 @@ func (f *AllowlistFile) follow(ctx context.Context, w *fsnotify.Watcher) {
 
 func (f *AllowlistFile) look() {
 	if err := f.reload(); err != nil {
-		f.log.Error("allowlist file not usable, the list in memory stays", "path", f.path, "error", err.Error())
+		f.log.Error("allowlist file not usable, the list in memory stays", "path", f.path, "error", spansanitizer.TextOf(err))
 	}
 }
 

@@ -3,6 +3,8 @@ package chat
 import (
 	"context"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -104,7 +106,7 @@ func (b *bridge) send(p *pump, e Event) (reached bool) {
 	message, err := encode(b.name, e)
 	if err != nil {
 		// Stopping here would keep back all that follows.
-		b.logger.WarnContext(b.life, "chat event not relayed", "event_type", e.Payload.Type(), "error", err.Error())
+		b.logger.WarnContext(b.life, "chat event not relayed", "event_type", e.Payload.Type(), "error", spansanitizer.TextOf(err))
 		return true
 	}
 	for {

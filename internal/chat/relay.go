@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"dixie/spansanitizer"
 )
 
 const (
@@ -163,7 +165,7 @@ func (b *bridge) deliver(sessionID string, w *watch, message []byte) {
 	m, err := decode(message)
 	if err != nil {
 		if b.garbled.CompareAndSwap(false, true) {
-			b.logger.WarnContext(b.life, "chat relay brought what is no event; said once", "error", err.Error())
+			b.logger.WarnContext(b.life, "chat relay brought what is no event; said once", "error", spansanitizer.TextOf(err))
 		}
 		return
 	}
@@ -219,7 +221,7 @@ func (b *bridge) note(ctx context.Context, err error) {
 		}
 	case b.life.Err() != nil, ctx.Err() != nil && errors.Is(err, context.Canceled):
 	case b.down.CompareAndSwap(false, true):
-		b.logger.WarnContext(ctx, "chat relay failed: clients at other processes miss events", "error", err.Error())
+		b.logger.WarnContext(ctx, "chat relay failed: clients at other processes miss events", "error", spansanitizer.TextOf(err))
 	}
 }
 

@@ -192,7 +192,7 @@ func (s *Service) answered(ctx context.Context, req TurnRequest, sessionID strin
 	err := s.sessions.Touch(booking, sessionID, at)
 	// A session that was evicted meanwhile is nothing to complain about.
 	if err != nil && !errors.Is(err, ErrSessionNotFound) {
-		s.logger.WarnContext(ctx, "chat turn not booked", "error", spansanitizer.ErrorText(err.Error()))
+		s.logger.WarnContext(ctx, "chat turn not booked", "error", spansanitizer.TextOf(err))
 	}
 	wallet, isWallet := strings.CutPrefix(req.Owner, walletOwner)
 	if !isWallet {

@@ -50,7 +50,7 @@ func (a *API) logExchange(w http.ResponseWriter, r *http.Request, aborted bool) 
 		slog.Int64("bytes", sent),
 	)
 	if x.cause != nil && level >= slog.LevelWarn {
-		attrs = append(attrs, slog.String("error", spansanitizer.ErrorText(x.cause.Error())))
+		attrs = append(attrs, slog.String("error", spansanitizer.TextOf(x.cause)))
 	}
 	if aborted {
 		attrs = append(attrs, slog.Bool("aborted", true))

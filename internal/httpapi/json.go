@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"dixie/finn"
+	"dixie/spansanitizer"
 )
 
 // maxDepth is how deep a body may nest. No body that is served nests deeper than five levels.
@@ -179,7 +180,7 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		h["Retry-After"] = []string{strconv.Itoa(body.RetryAfter)}
 	}
 	if werr := a.writeJSON(w, e.Status, withExtra{body, e.Extra}); werr != nil {
-		a.cfg.Logger.DebugContext(r.Context(), "error body not sent", "error", werr.Error())
+		a.cfg.Logger.DebugContext(r.Context(), "error body not sent", "error", spansanitizer.TextOf(werr))
 	}
 }
 

@@ -87,7 +87,7 @@ func (a *API) noteLimiter(ctx context.Context, err error) {
 	}
 	a.cfg.Metrics.LimiterFellBack(ctx)
 	if a.limiterAway.CompareAndSwap(false, true) {
-		a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", spansanitizer.ErrorText(err.Error()))
+		a.cfg.Logger.WarnContext(ctx, "rate limiter failed; this process counts by itself", "error", spansanitizer.TextOf(err))
 	}
 }
 

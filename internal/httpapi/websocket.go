@@ -172,7 +172,7 @@ func (a *API) relay(ctx context.Context, conn *websocket.Conn, events *chat.Subs
 			Data chat.Payload `json:"data"`
 		}{e.Payload.Type(), e.Payload})
 		if err != nil {
-			a.cfg.Logger.ErrorContext(ctx, "event not encoded", "event_type", e.Payload.Type(), "error", err.Error())
+			a.cfg.Logger.ErrorContext(ctx, "event not encoded", "event_type", e.Payload.Type(), "error", spansanitizer.TextOf(err))
 			continue
 		}
 		err = bounded(detached, socketWrite, func(ctx context.Context) error {
