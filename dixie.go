@@ -375,7 +375,9 @@ func (h *Handler) onShutdown(name string, f func(context.Context) error) {
 	h.closers = append([]closer{{name, f}}, h.closers...)
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request. Whoever wraps the ResponseWriter gives it an Unwrap method, as
+// [http.ResponseController] wants it: without, a stream is held back until its end, limits of a server's own for writing
+// cut it, and a WebSocket is refused. [http.TimeoutHandler] has none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.api.ServeHTTP(w, r) }
 
 // FinnURL is the base of the Finn in use, which in development may be one in this process.

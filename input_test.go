@@ -62,9 +62,22 @@ func TestBadInput(t *testing.T) {
 	forged := s.do(http.MethodGet, "/api/sessions", "", "", "X-Wallet-Address", string(wallet.TestAddress),
 		"X-Conviction-Tier", "sovereign", "X-Operator-Id", string(wallet.TestAddress))
 	want(t, "forged headers", forged, http.StatusUnauthorized, "unauthorized")
-	id := s.do(http.MethodGet, "/api/health", "", "", "X-Request-Id", "a b{}").header.Get("X-Request-ID")
-	if len(id) != 36 {
-		t.Errorf("a strange request id was kept: %q", id)
+}
+
+// TestRequestID: the caller's is kept where it is harmless in a log.
+func TestRequestID(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	address := string(wallet.TestAddress)
+	for id, kept := range map[string]bool{
+		"my-id": true, "0xabc": true, "627cc493-f310-47de-96bd-71410b7dec09": true, strings.Repeat("ab", 16): true, strings.Repeat("ab", 32): true,
+		"a b{}": false, strings.Repeat("x", 129): false, address: false, "id-" + strings.ToUpper(address[2:]): false,
+		"dxk_abcdefgh": false, "x.wst_0f1e": false, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.abc": false,
+	} {
+		got := s.do(http.MethodGet, "/livez", "", "", "X-Request-Id", id).header.Get("X-Request-ID")
+		if kept && got != id || !kept && len(got) != 36 {
+			t.Errorf("%q became %q", id, got)
+		}
 	}
 }
 

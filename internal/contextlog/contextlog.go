@@ -14,8 +14,9 @@ const (
 	TraceIDKey   = "trace_id"
 )
 
-// Handler adds the ids of the context to what it hands on. Below a group they are in the group. It is safe for
-// concurrent use if the next one is. Make one with [New].
+// Handler adds the ids of the context to what it hands on, unless the line has them: from a handler before it, or from
+// who wrote it. Below a group they are in the group. It is safe for concurrent use if the next one is. Make one with
+// [New].
 type Handler struct {
 	next      slog.Handler
 	requestID func(context.Context) string
@@ -39,20 +40,27 @@ func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements [slog.Handler]. It allocates nothing if there is nothing to add.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
-	id, sc := h.requestID(ctx), trace.SpanContextFromContext(ctx)
-	switch {
-	case id == "" && !sc.HasTraceID():
-	case !sc.HasTraceID():
+	var ids [2]slog.Attr
+	adding := ids[:0]
+	if id := h.requestID(ctx); id != "" && !has(r, RequestIDKey) {
+		adding = append(adding, slog.String(RequestIDKey, id))
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() && !has(r, TraceIDKey) {
+		adding = append(adding, slog.String(TraceIDKey, sc.TraceID().String()))
+	}
+	if len(adding) > 0 {
 		r = r.Clone() // Others may hold it, too.
-		r.AddAttrs(slog.String(RequestIDKey, id))
-	case id == "":
-		r = r.Clone()
-		r.AddAttrs(slog.String(TraceIDKey, sc.TraceID().String()))
-	default:
-		r = r.Clone()
-		r.AddAttrs(slog.String(RequestIDKey, id), slog.String(TraceIDKey, sc.TraceID().String()))
+		r.AddAttrs(adding...)
 	}
 	return h.next.Handle(ctx, r) //nolint:wrapcheck // It is handed on.
+}
+
+func has(r slog.Record, key string) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		found = a.Key == key
+		return !found
+	})
+	return found
 }
 
 // WithAttrs implements [slog.Handler].

@@ -49,10 +49,13 @@ func TestIDs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			h := contextlog.New(contextlog.New(slog.NewJSONHandler(&out, nil), requestID), requestID) // Twice changes nothing.
+			h := contextlog.New(contextlog.New(slog.NewJSONHandler(&out, nil), requestID), requestID) // Twice changes nothing,
+			h = contextlog.New(between{h}, requestID)                                                 // nor does it with another in between.
 			slog.New(h).With("service", "s").InfoContext(tc.ctx, "line", "a", "b")
-			if n := bytes.Count(out.Bytes(), []byte("request_id")); n > 1 {
-				t.Errorf("%d request ids: %s", n, &out)
+			for _, key := range []string{"request_id", "trace_id"} {
+				if n := bytes.Count(out.Bytes(), []byte(key)); n > 1 {
+					t.Errorf("%s is there %d times: %s", key, n, &out)
+				}
 			}
 			var got map[string]any
 			if err := json.Unmarshal(out.Bytes(), &got); err != nil {
@@ -65,6 +68,14 @@ func TestIDs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// between is a handler of a host's.
+type between struct{ slog.Handler }
+
+// WithAttrs implements slog.Handler.
+func (h between) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return between{h.Handler.WithAttrs(attrs)}
 }
 
 // TestSharedRecord: what is added does not get into the caller's record.

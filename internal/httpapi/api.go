@@ -28,6 +28,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"dixie/finn"
 	"dixie/fleet"
 	"dixie/governance"
@@ -123,8 +125,12 @@ type API struct {
 	limiter *ratelimit.Memory
 	// limiterAway says that the limiter of the configuration failed when it was asked last.
 	limiterAway atomic.Bool
+	// holding says that a stream could not be flushed.
+	holding atomic.Bool
 	// silent has the names of the dependencies and governors that did not answer when they were asked last.
-	silent     sync.Map
+	silent sync.Map
+	// checks are those of dependencies that are under way, by name.
+	checks     singleflight.Group
 	cfg        Config
 	mux        *http.ServeMux
 	chain      http.Handler

@@ -11,6 +11,9 @@ import (
 	"github.com/google/uuid"
 )
 
+// addressDigits is how many hexadecimal digits the address of a wallet has.
+const addressDigits = 40
+
 // internalHeaders carry meaning between components behind a gateway. From a client they are claims
 // that nobody has checked, so they end at the door. Keys are in canonical form.
 func internalHeaders() []string {
@@ -46,7 +49,7 @@ func (a *API) beginExchange(next http.Handler) http.Handler {
 	})
 }
 
-// requestID takes the caller's id when it is harmless in a log, else makes one.
+// requestID takes the caller's id when it is harmless in a log and for whoever else is told, else makes one.
 func requestID(r *http.Request) string {
 	const longest = 128
 	id := r.Header.Get("X-Request-Id")
@@ -59,7 +62,25 @@ func requestID(r *http.Request) string {
 			return uuid.NewString()
 		}
 	}
+	if isIdentity(id) {
+		return uuid.NewString()
+	}
 	return id
+}
+
+// isIdentity tells whether an id is, or contains, an address, a key, a ticket or a token.
+func isIdentity(id string) bool {
+	lower := strings.ToLower(id)
+	if strings.Contains(lower, "dxk_") || strings.Contains(lower, "wst_") ||
+		strings.Contains(lower, "eyj") && strings.Count(lower, ".") > 1 {
+		return true
+	}
+	for _, row := range strings.FieldsFunc(lower, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) {
+		if len(row) == addressDigits {
+			return true
+		}
+	}
+	return false
 }
 
 // clientAddress is the socket's address, or, behind trusted proxies, the rightmost hop of

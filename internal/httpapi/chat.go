@@ -124,7 +124,11 @@ func isRefused(parameters string) bool {
 func (a *API) streamChat(ctx context.Context, w http.ResponseWriter, turn chat.TurnRequest) error {
 	a.cfg.Metrics.StreamOpened(ctx)
 	defer a.cfg.Metrics.StreamClosed(ctx)
-	s := &eventStream{w: w, control: http.NewResponseController(w)}
+	s := &eventStream{w: w, control: http.NewResponseController(w), held: func() {
+		if a.holding.CompareAndSwap(false, true) {
+			a.cfg.Logger.WarnContext(ctx, "streams are held back: a ResponseWriter around dixie cannot flush and has no Unwrap; said once")
+		}
+	}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beat sync.WaitGroup
@@ -144,6 +148,8 @@ func (a *API) streamChat(ctx context.Context, w http.ResponseWriter, turn chat.T
 // eventStream writes events and heartbeats, one at a time.
 type eventStream struct {
 	control *http.ResponseController
+	// held is told when a piece could not be sent at once.
+	held func()
 
 	mu    sync.Mutex
 	w     http.ResponseWriter // GUARDED_BY(mu)
@@ -182,7 +188,10 @@ func (s *eventStream) flush(p []byte) error {
 	if _, err := s.w.Write(p); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
-	if err := s.control.Flush(); err != nil {
+	switch err := s.control.Flush(); {
+	case errors.Is(err, http.ErrNotSupported):
+		s.held() // The client gets all of it in the end.
+	case err != nil:
 		return fmt.Errorf("flush event: %w", err)
 	}
 	return nil

@@ -55,7 +55,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	report.Services.Dixie.Status = statusHealthy
 	ctx := r.Context()
 	var asking sync.WaitGroup
-	asking.Go(func() { report.Infrastructure = a.checkDependencies(ctx) })
+	asking.Go(func() { report.Infrastructure = a.reportDependencies(ctx) })
 	asking.Go(func() { a.reportGovernors(ctx, &report) })
 	finn := a.cfg.Finn.Health(ctx)
 	asking.Wait()
@@ -105,34 +105,21 @@ func (a *API) noteAnswer(ctx context.Context, name string, err error) {
 		return
 	}
 	if _, was := a.silent.LoadOrStore(name, true); !was {
-		a.cfg.Logger.WarnContext(ctx, "does not answer", "dependency", name, "error", spansanitizer.ErrorText(err.Error()))
+		a.cfg.Logger.WarnContext(ctx, "does not answer", "dependency", name, "error", spansanitizer.TextOf(err))
 	}
 }
 
-// checkDependencies asks all of them at once.
-func (a *API) checkDependencies(ctx context.Context) map[string]serviceHealth {
-	if len(a.cfg.Dependencies) == 0 {
-		return nil
-	}
-	results := make([]serviceHealth, len(a.cfg.Dependencies))
-	var wg sync.WaitGroup
-	for i, d := range a.cfg.Dependencies {
-		wg.Go(func() {
-			began := time.Now()
-			err := checkDependency(ctx, d)
-			latency := time.Since(began).Milliseconds()
-			results[i] = serviceHealth{Status: statusHealthy, LatencyMS: &latency}
-			if err != nil {
-				results[i].Status = statusUnreachable
-				results[i].Error = "does not answer"
-			}
-			a.noteAnswer(ctx, d.Name, err)
-		})
-	}
-	wg.Wait()
-	report := make(map[string]serviceHealth, len(results))
-	for i, d := range a.cfg.Dependencies {
-		report[d.Name] = results[i]
+// reportDependencies is what each of them says, by its name.
+func (a *API) reportDependencies(ctx context.Context) map[string]serviceHealth {
+	report := make(map[string]serviceHealth, len(a.cfg.Dependencies))
+	for i, answer := range a.askDependencies(ctx, a.cfg.Dependencies) {
+		name, latency := a.cfg.Dependencies[i].Name, answer.latency.Milliseconds()
+		health := serviceHealth{Status: statusHealthy, LatencyMS: &latency}
+		if answer.err != nil {
+			health.Status, health.Error = statusUnreachable, "does not answer"
+		}
+		a.noteAnswer(ctx, name, answer.err)
+		report[name] = health
 	}
 	return report
 }

@@ -71,7 +71,6 @@ func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 	if a.answers.up != nil && time.Since(a.answers.asked) < answersFor {
 		return a.answers.up
 	}
-	results := make([]error, len(a.cfg.Dependencies))
 	finnUp := false
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -79,14 +78,12 @@ func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 		defer cancel()
 		finnUp = a.cfg.Finn.Health(asking).Healthy
 	})
-	for i, d := range a.cfg.Dependencies {
-		wg.Go(func() { results[i] = checkDependency(ctx, d) })
-	}
+	answers := a.askDependencies(ctx, a.cfg.Dependencies)
 	wg.Wait()
-	up := make(map[string]bool, len(results)+1)
+	up := make(map[string]bool, len(answers)+1)
 	up[finnDependency] = finnUp
-	for i, d := range a.cfg.Dependencies {
-		up[d.Name] = results[i] == nil
+	for i, answer := range answers {
+		up[a.cfg.Dependencies[i].Name] = answer.err == nil
 	}
 	a.answers.asked, a.answers.up = time.Now(), up
 	return up
