@@ -31,6 +31,7 @@ http_server_request_duration_seconds_count{http_route="/api/chat",status_class="
 http_server_request_duration_seconds_count{http_route="/livez",status_class="2xx"} 0+6x240
 http_server_request_duration_seconds_count{http_route="/readyz",status_class="2xx"} 0+6x240
 http_server_request_duration_seconds_count{http_route="/api/health",status_class="2xx"} 0+6x240
+http_server_request_duration_seconds_count{http_route="/metrics",status_class="2xx"} 0+1x240
 http_server_request_duration_seconds_bucket{http_route="/api/chat",le="1"} 0
 http_server_request_duration_seconds_bucket{http_route="/api/chat",le="5"} 0+15x240
 http_server_request_duration_seconds_bucket{http_route="/api/chat",le="+Inf"} 0+15x240
@@ -162,8 +163,29 @@ func situations() []situation {
 			series: `http_server_request_duration_seconds_count{http_route="/api/chat",status_class="2xx"} 0
 			http_server_request_duration_seconds_count{http_route="/api/chat",status_class="5xx"} 1x40 2`,
 		},
+		{
+			name: "one chat in five minutes, and each fails",
+			series: `http_server_request_duration_seconds_count{http_route="/api/chat",status_class="2xx"} 0
+			http_server_request_duration_seconds_count{http_route="/api/chat",status_class="5xx"} _x40 1 1 1 1+0.05x200`,
+			fires: []string{"DixieServerErrors"}, stays: []string{"DixieServerErrors"},
+		},
+		{
+			name: "every answer is cut off by a panic",
+			series: `http_server_request_duration_seconds_count{http_route="/api/chat",status_class="2xx"} 0
+			http_server_request_duration_seconds_count{http_route="/api/chat",status_class="aborted"} _x40 1+15x200`,
+			fires: []string{"DixieServerErrors"}, stays: []string{"DixieServerErrors"},
+		},
 		{name: "not ready", series: `http_server_request_duration_seconds_count{http_route="/readyz",status_class="5xx"} _x40 6+6x200`},
 
+		{
+			name: "nobody calls, and each scrape waits for a Finn that hangs",
+			series: `http_server_request_duration_seconds_bucket{http_route="/api/sessions",le="1"} 0
+			http_server_request_duration_seconds_bucket{http_route="/api/sessions",le="5"} 0
+			http_server_request_duration_seconds_bucket{http_route="/api/sessions",le="+Inf"} 0
+			http_server_request_duration_seconds_bucket{http_route="/metrics",le="1"} 0
+			http_server_request_duration_seconds_bucket{http_route="/metrics",le="5"} 0+1x240
+			http_server_request_duration_seconds_bucket{http_route="/metrics",le="+Inf"} 0+1x240`,
+		},
 		{
 			name:   "one request in ten is slow, next to fast probes",
 			series: `http_server_request_duration_seconds_bucket{http_route="/api/sessions",le="1"} 0+2x40 80+1.8x200`,

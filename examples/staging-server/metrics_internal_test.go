@@ -101,10 +101,20 @@ func scrapeEverything(t *testing.T) exposition {
 	ask(http.MethodGet, "/readyz", "", "", http.StatusServiceUnavailable)
 	ask(http.MethodGet, "/api/health", "", "", http.StatusOK)
 	ask(http.MethodGet, "/ws/chat/none", "", "", http.StatusUnauthorized)
+	func() {
+		defer func() { _ = recover() }() // As net/http does.
+		server.ServeHTTP(brokenWriter{httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/livez", nil))
+	}()
 	ask(http.MethodGet, metricsPath, "", "", http.StatusUnauthorized)
 	ask(http.MethodGet, metricsPath, token, "", http.StatusForbidden)
 	return parseExposition(ask(http.MethodGet, metricsPath, "the-admin-key", "", http.StatusOK))
 }
+
+// brokenWriter breaks an answer off.
+type brokenWriter struct{ *httptest.ResponseRecorder }
+
+// Write implements io.Writer.
+func (brokenWriter) Write([]byte) (int, error) { panic(http.ErrAbortHandler) } //nolint:forbidigo // As a handler may do.
 
 // anchors are the headings that a link can name.
 func anchors(document string) map[string]bool {

@@ -53,12 +53,14 @@ type Instruments struct {
 	streams, sockets metric.Int64UpDownCounter
 }
 
-// New makes the instruments. A nil provider gives nil, which measures nothing.
+// New makes the instruments. A nil provider, also a nil pointer of a provider's type, gives nil, which measures nothing;
+// so does a provider whose Meter method panics or returns nil.
 func New(provider metric.MeterProvider) (*Instruments, error) {
-	if provider == nil {
+	meter := meterOf(provider)
+	if meter == nil {
 		return nil, nil //nolint:nilnil // Nothing to measure by; nil is what does not measure.
 	}
-	b := &builder{meter: provider.Meter(Scope)}
+	b := &builder{meter: meter}
 	i := &Instruments{meter: b.meter}
 	b.requests(i)
 	b.finn(i)
@@ -69,6 +71,19 @@ func New(provider metric.MeterProvider) (*Instruments, error) {
 		return nil, err
 	}
 	return i, nil
+}
+
+// meterOf returns the provider's meter, or nil if it has none to give: a nil pointer in an interface panics.
+func meterOf(provider metric.MeterProvider) (meter metric.Meter) {
+	defer func() {
+		if recover() != nil {
+			meter = nil
+		}
+	}()
+	if provider == nil {
+		return nil
+	}
+	return provider.Meter(Scope)
 }
 
 // builder collects what goes wrong.
