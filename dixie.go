@@ -64,7 +64,8 @@ type closer struct {
 // reputation, such as those of dixie/chat/postgres, dixie/fleet/postgres and dixie/reputation/postgres.
 // In [Development] and [Test] what is missing is filled in.
 //
-// The Handler serves /, /livez, /readyz, /api/... and /ws/chat/...; [OpenAPI] describes each route.
+// The Handler serves /, /livez, /readyz, /api/... and /ws/chat/...; [OpenAPI] describes each route. Every answer has
+// headers of security, of which Strict-Transport-Security holds for a year and for all subdomains of the host's name.
 func New(opts ...Option) (*Handler, error) {
 	s := &settings{environment: Production}
 	var problems []error
