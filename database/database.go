@@ -2,6 +2,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,7 @@ type Config struct {
 //
 // A connection gets 5 s to be made and is closed after 30 s without use, except for two.
 func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
-	if cfg.Size == 0 {
-		cfg.Size = DefaultSize
-	}
+	cfg.Size = cmp.Or(cfg.Size, DefaultSize)
 	if cfg.Size < minConnections || cfg.Size > MaxSize {
 		return nil, fmt.Errorf("database: the size of the pool is %d, not within %d and %d", cfg.Size, minConnections, MaxSize)
 	}
@@ -60,15 +59,9 @@ func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 	}
 	pool.MaxConns, pool.MinConns = int32(cfg.Size), minConnections
 	pool.MaxConnIdleTime, pool.HealthCheckPeriod = idleTime, healthPeriod
-	if pool.ConnConfig.ConnectTimeout == 0 {
-		pool.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	if cfg.Application == "" {
-		cfg.Application = "dixie"
-	}
-	if cfg.StatementTimeout == 0 {
-		cfg.StatementTimeout = DefaultStatementTimeout
-	}
+	pool.ConnConfig.ConnectTimeout = cmp.Or(pool.ConnConfig.ConnectTimeout, connectTimeout)
+	cfg.Application = cmp.Or(cfg.Application, "dixie")
+	cfg.StatementTimeout = cmp.Or(cfg.StatementTimeout, DefaultStatementTimeout)
 	for name, value := range map[string]string{
 		"application_name":  cfg.Application,
 		"statement_timeout": strconv.FormatInt(max(0, cfg.StatementTimeout).Milliseconds(), 10),

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -90,9 +91,7 @@ func New(databaseURL string, cfg Config) (*Migrator, error) {
 	}
 
 	connection := pool.ConnConfig
-	if connection.ConnectTimeout == 0 {
-		connection.ConnectTimeout = connectTimeout
-	}
+	connection.ConnectTimeout = cmp.Or(connection.ConnectTimeout, connectTimeout)
 
 	// A migration may take as long as it takes.
 	connection.RuntimeParams["statement_timeout"] = "0"
@@ -101,10 +100,7 @@ func New(databaseURL string, cfg Config) (*Migrator, error) {
 		connection.RuntimeParams["application_name"] = "dixie-migrate"
 	}
 
-	m := &Migrator{connection: connection, timeout: cfg.LockTimeout, logger: cfg.Logger}
-	if m.timeout == 0 {
-		m.timeout = DefaultLockTimeout
-	}
+	m := &Migrator{connection: connection, timeout: cmp.Or(cfg.LockTimeout, DefaultLockTimeout), logger: cfg.Logger}
 
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)

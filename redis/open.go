@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,37 +87,28 @@ func parse(cfg Config) (*goredis.Options, error) {
 	if cfg.PoolSize != 0 {
 		options.PoolSize = cfg.PoolSize
 	}
-	options.PoolSize = or(options.PoolSize, DefaultPoolSize)
+	options.PoolSize = cmp.Or(options.PoolSize, DefaultPoolSize)
 	if options.PoolSize < 1 || options.PoolSize > MaxPoolSize {
 		return nil, fmt.Errorf("redis: the size of the pool is %d, not within 1 and %d", options.PoolSize, MaxPoolSize)
 	}
 	if cfg.ClientName != "" {
 		options.ClientName = cfg.ClientName
 	}
-	options.ClientName = or(options.ClientName, "dixie")
+	options.ClientName = cmp.Or(options.ClientName, "dixie")
 	if strings.ContainsFunc(options.ClientName, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		// Redis would refuse every connection.
 		return nil, errors.New("redis: the client's name has a character that is not printable ASCII, or a space")
 	}
-	options.DialTimeout = or(options.DialTimeout, DialTimeout)
-	options.ReadTimeout = or(options.ReadTimeout, CallTimeout)
-	options.WriteTimeout = or(options.WriteTimeout, CallTimeout)
-	options.PoolTimeout = or(options.PoolTimeout, poolTimeout)
-	options.MaxRetries = or(options.MaxRetries, retries)
-	options.Protocol = or(options.Protocol, 2)
+	options.DialTimeout = cmp.Or(options.DialTimeout, DialTimeout)
+	options.ReadTimeout = cmp.Or(options.ReadTimeout, CallTimeout)
+	options.WriteTimeout = cmp.Or(options.WriteTimeout, CallTimeout)
+	options.PoolTimeout = cmp.Or(options.PoolTimeout, poolTimeout)
+	options.MaxRetries = cmp.Or(options.MaxRetries, retries)
+	options.Protocol = cmp.Or(options.Protocol, 2)
 	options.ContextTimeoutEnabled = true
 	options.DialerRetries = 1     // Within each of the attempts above.
 	options.PipelinePoolSize = -1 // No store uses pipelines.
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return options, nil
-}
-
-// or is v, or fallback where v is zero.
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }

@@ -14,6 +14,7 @@
 package signals
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,15 +100,9 @@ type Publisher struct {
 // first attempt, up to four seconds for each server that does not answer. The caller closes the publisher,
 // after everything that has signals for it.
 func Connect(cfg Config) (*Publisher, error) {
-	if cfg.Name == "" {
-		cfg.Name = DefaultName
-	}
-	if cfg.Buffer == 0 {
-		cfg.Buffer = DefaultBuffer
-	}
-	if cfg.AckWait == 0 {
-		cfg.AckWait = DefaultAckWait
-	}
+	cfg.Name = cmp.Or(cfg.Name, DefaultName)
+	cfg.Buffer = cmp.Or(cfg.Buffer, DefaultBuffer)
+	cfg.AckWait = cmp.Or(cfg.AckWait, DefaultAckWait)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

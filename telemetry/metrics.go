@@ -1,10 +1,12 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,33 +87,19 @@ func durations() sdkmetric.View {
 
 // targetInfo is what Prometheus is told about the process.
 func (c MetricsConfig) targetInfo() (prometheus.Collector, error) {
-	name := c.ServiceName
-	if name == "" {
-		name = DefaultServiceName
-	}
 	labels := prometheus.Labels{}
 	var problems []error
 	var policy *spansanitizer.Policy
-	for _, kv := range (Config{ServiceName: name, ServiceVersion: c.ServiceVersion, Environment: c.Environment}).resourceAttributes() {
+	process := Config{ServiceName: cmp.Or(c.ServiceName, DefaultServiceName), ServiceVersion: c.ServiceVersion, Environment: c.Environment}
+	for _, kv := range process.resourceAttributes() {
 		if _, ok := policy.ResourceAttribute(kv); !ok {
 			problems = append(problems, fmt.Errorf("%w: %s is not a plain name of 64 characters at most", ErrConfig, kv.Key))
 		}
-		labels[prometheusLabel(string(kv.Key))] = kv.Value.AsString()
+		labels[strings.ReplaceAll(string(kv.Key), ".", "_")] = kv.Value.AsString()
 	}
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "target_info", Help: "The process.", ConstLabels: labels},
 		func() float64 { return 1 })
 	return info, errors.Join(problems...)
-}
-
-// prometheusLabel is the name of an attribute of the resource as Prometheus writes it.
-func prometheusLabel(key string) string {
-	label := []byte(key)
-	for i, c := range label {
-		if c == '.' {
-			label[i] = '_'
-		}
-	}
-	return string(label)
 }
 
 // MeterProvider returns what meters are made with.

@@ -13,6 +13,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +95,9 @@ var _ fleet.Store = (*Store)(nil)
 // New checks the configuration and reports all that is wrong with it. It connects to nothing and starts
 // nothing.
 func New(cfg Config) (*Store, error) {
-	cfg.Lease = or(cfg.Lease, DefaultLease)
-	cfg.RenewInterval = or(cfg.RenewInterval, DefaultRenewInterval)
-	cfg.SweepInterval = or(cfg.SweepInterval, DefaultSweepInterval)
+	cfg.Lease = cmp.Or(cfg.Lease, DefaultLease)
+	cfg.RenewInterval = cmp.Or(cfg.RenewInterval, DefaultRenewInterval)
+	cfg.SweepInterval = cmp.Or(cfg.SweepInterval, DefaultSweepInterval)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -122,13 +123,6 @@ func uniqueName() string {
 		host = "unknown"
 	}
 	return fmt.Sprintf("%.*s/%d/%s", longestHost, host, os.Getpid(), uuid.NewString())
-}
-
-func or(value, standard time.Duration) time.Duration {
-	if value == 0 {
-		return standard
-	}
-	return value
 }
 
 func (c Config) validate() error {

@@ -3,6 +3,7 @@
 package processrunner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -58,12 +59,8 @@ var _ fleet.Runner = (*Runner)(nil)
 // New checks the configuration, reports all that is wrong with it, and reads the host's environment,
 // once. Whether the commands exist shows when they are run.
 func New(cfg Config) (*Runner, error) {
-	root := cfg.Root
-	if root == "" {
-		root = os.TempDir()
-	}
 	// The commands are told their directory and work in it: there, a relative path would mean another.
-	root, err := filepath.Abs(root)
+	root, err := filepath.Abs(cmp.Or(cfg.Root, os.TempDir()))
 	if err != nil {
 		err = fmt.Errorf("processrunner: Root: %w", err)
 	}
@@ -71,12 +68,8 @@ func New(cfg Config) (*Runner, error) {
 		return nil, err
 	}
 	cfg.Root = root
-	if cfg.Grace == 0 {
-		cfg.Grace = DefaultGrace
-	}
-	if cfg.MaxOutput == 0 {
-		cfg.MaxOutput = DefaultMaxOutput
-	}
+	cfg.Grace = cmp.Or(cfg.Grace, DefaultGrace)
+	cfg.MaxOutput = cmp.Or(cfg.MaxOutput, DefaultMaxOutput)
 	commands := make(map[string][]string, len(cfg.Commands))
 	for agent, argv := range cfg.Commands {
 		commands[agent] = slices.Clone(argv)
