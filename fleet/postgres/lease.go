@@ -149,12 +149,11 @@ func (k *keeper) renew(ctx context.Context) error {
 	renewed, kept := make(map[string]bool), make(map[string]bool)
 	collect := func(into map[string]bool) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error {
-			return each(rows, func(row pgx.Rows) error {
-				var name string
-				err := row.Scan(&name)
+			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			for _, name := range names {
 				into[name] = true
-				return err //nolint:wrapcheck // The caller says what it was doing.
-			})
+			}
+			return err //nolint:wrapcheck // The caller says what it was doing.
 		}
 	}
 	err := k.store.query(ctx, func(batch *pgx.Batch) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -98,12 +99,9 @@ func (s *Store) Log(ctx context.Context, scope fleet.Scope, id string, n int) ([
 			return row.Scan(&one)
 		})
 		batch.Queue(readLines, id, scope.All, scope.Operator, n).Query(func(rows pgx.Rows) error {
-			return each(rows, func(row pgx.Rows) error {
-				var part []string
-				err := row.Scan(&part)
-				lines = append(lines, part...)
-				return err //nolint:wrapcheck // The caller says what it was doing.
-			})
+			parts, err := pgx.CollectRows(rows, pgx.RowTo[[]string])
+			lines = slices.Concat(parts...)
+			return err //nolint:wrapcheck // The caller says what it was doing.
 		})
 	})
 	if err != nil {

@@ -157,14 +157,3 @@ func isID(id string) bool {
 	const usualForm = 36
 	return len(id) == usualForm && uuid.Validate(id) == nil
 }
-
-// each calls f for each row and closes the rows.
-func each(rows pgx.Rows, f func(pgx.Rows) error) error {
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err() //nolint:wrapcheck // The callers say what they were doing.
-}

@@ -81,13 +81,9 @@ func (s *Store) sweep(ctx context.Context) error {
 func (s *Store) sweepEach(ctx context.Context, f func(context.Context, string) error, find string, args ...any) error {
 	var ids []string
 	err := s.query(ctx, func(batch *pgx.Batch) {
-		batch.Queue(find, args...).Query(func(rows pgx.Rows) error {
-			return each(rows, func(row pgx.Rows) error {
-				var id string
-				err := row.Scan(&id)
-				ids = append(ids, id)
-				return err //nolint:wrapcheck // The caller says what it was doing.
-			})
+		batch.Queue(find, args...).Query(func(rows pgx.Rows) (err error) {
+			ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err //nolint:wrapcheck // The caller says what it was doing.
 		})
 	})
 	if err != nil {

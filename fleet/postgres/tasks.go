@@ -91,22 +91,22 @@ func (s *Store) List(ctx context.Context, scope fleet.Scope, limit int) (fleet.L
 	}
 	err := s.query(ctx, func(batch *pgx.Batch) {
 		batch.Queue(count, of...).Query(func(rows pgx.Rows) error {
-			return each(rows, func(row pgx.Rows) error {
-				var (
-					status fleet.Status
-					n      int
-				)
-				err := row.Scan(&status, &n)
+			var (
+				status fleet.Status
+				n      int
+			)
+			_, err := pgx.ForEachRow(rows, []any{&status, &n}, func() error {
 				out.Counts[status] = n
-				return err //nolint:wrapcheck // The caller says what it was doing.
+				return nil
 			})
+			return err //nolint:wrapcheck // The caller says what it was doing.
 		})
-		batch.Queue(newest, append([]any{max(0, limit)}, of...)...).Query(func(rows pgx.Rows) error {
-			return each(rows, func(row pgx.Rows) error {
+		batch.Queue(newest, append([]any{max(0, limit)}, of...)...).Query(func(rows pgx.Rows) (err error) {
+			out.Tasks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (fleet.Task, error) {
 				r, err := scan(row)
-				out.Tasks = append(out.Tasks, r.task)
-				return err
+				return r.task, err
 			})
+			return err //nolint:wrapcheck // The caller says what it was doing.
 		})
 	})
 	if err != nil {

@@ -57,14 +57,7 @@ func project(ctx context.Context, tx pgx.Tx) (reputation.Projection, error) {
 			return reputation.Projection{}, fmt.Errorf("read the log: %w", err)
 		}
 
-		var page []reputation.Entry
-
-		err = each(rows, func(row pgx.Rows) error {
-			e, err := scanEntry(row)
-			page = append(page, e)
-
-			return err
-		})
+		page, err := pgx.CollectRows(rows, scanEntry)
 		if err != nil {
 			return reputation.Projection{}, fmt.Errorf("read the log: %w", err)
 		}

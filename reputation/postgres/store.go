@@ -128,21 +128,23 @@ func load(ctx context.Context, conn *pgxpool.Conn, batch []reputation.Entry) (re
 		return row.Scan(&loaded.Population.Count, &loaded.Population.Mean, &loaded.Population.M2)
 	})
 	queries.Queue(loadAggregates, agents).Query(func(rows pgx.Rows) error {
-		return each(rows, func(row pgx.Rows) error {
-			a, err := decodeAggregate(row.RawValues()[0])
-			loaded.Aggregates[a.AgentID] = a
-
-			return err
+		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (reputation.Aggregate, error) {
+			return decodeAggregate(row.RawValues()[0])
 		})
+		for _, a := range found {
+			loaded.Aggregates[a.AgentID] = a
+		}
+
+		return err //nolint:wrapcheck // The callers say what they were doing.
 	})
 	queries.Queue(loadKnown, events).Query(func(rows pgx.Rows) error {
-		return each(rows, func(row pgx.Rows) error {
-			var id, fingerprint string
-			err := row.Scan(&id, &fingerprint)
+		var id, fingerprint string
+		_, err := pgx.ForEachRow(rows, []any{&id, &fingerprint}, func() error {
 			loaded.Fingerprints[id] = fingerprint
-
-			return err //nolint:wrapcheck // The callers say what they were doing.
+			return nil
 		})
+
+		return err //nolint:wrapcheck // The callers say what they were doing.
 	})
 
 	queries.Queue(planAsBefore)
@@ -274,13 +276,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]reputatio
 		return nil, interpret("read the log", err)
 	}
 
-	page := []reputation.Entry{}
-	err = each(rows, func(row pgx.Rows) error {
-		e, err := scanEntry(row)
-		page = append(page, e)
-
-		return err
-	})
+	page, err := pgx.CollectRows(rows, scanEntry)
 	if err != nil {
 		return nil, interpret("read the log", err)
 	}
@@ -288,7 +284,7 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]reputatio
 	return page, nil
 }
 
-func scanEntry(row pgx.Row) (reputation.Entry, error) {
+func scanEntry(row pgx.CollectableRow) (reputation.Entry, error) {
 	var (
 		e    reputation.Entry
 		data []byte
@@ -322,19 +318,6 @@ func decodeAggregate(data []byte) (reputation.Aggregate, error) {
 	}
 
 	return a, nil
-}
-
-// each calls f for each row and closes the rows.
-func each(rows pgx.Rows, f func(pgx.Rows) error) error {
-	defer rows.Close()
-
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-
-	return rows.Err() //nolint:wrapcheck // The callers say what they were doing.
 }
 
 // interpret sorts errors: the caller's own context, or a store that cannot answer.
