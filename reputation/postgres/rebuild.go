@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dixie/database"
 	"dixie/reputation"
 )
 
@@ -21,11 +22,7 @@ const (
 // lock, and every aggregate is in memory at once. Use [reputation.Verify] to see whether it is needed.
 func (s *Store) Rebuild(ctx context.Context) (int, error) {
 	agents := 0
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, boundIdle); err != nil {
-			return fmt.Errorf("begin: %w", err)
-		}
-
+	err := database.Transact(ctx, s.pool, func(tx pgx.Tx) error {
 		var ignored reputation.Moments
 		if err := tx.QueryRow(ctx, lockPopulation).Scan(&ignored.Count, &ignored.Mean, &ignored.M2); err != nil {
 			return fmt.Errorf("lock: %w", err)
