@@ -37,7 +37,6 @@ const Version = "0.1.0"
 type Handler struct {
 	api     *httpapi.API
 	finnURL string
-	logger  *slog.Logger
 
 	// drain and stopTasks end what serves and what works; the closers come after both.
 	drain, stopTasks func(context.Context) error
@@ -92,7 +91,7 @@ func New(opts ...Option) (*Handler, error) {
 		return nil, fmt.Errorf("dixie: %w", err)
 	}
 	nothing := func(context.Context) error { return nil }
-	h := &Handler{logger: s.logger, drain: nothing, stopTasks: nothing, closed: make(chan struct{})}
+	h := &Handler{drain: nothing, stopTasks: nothing, closed: make(chan struct{})}
 	h.patience, h.losePatience = context.WithCancelCause(context.Background())
 	if err := h.assemble(s); err != nil {
 		return nil, errors.Join(fmt.Errorf("dixie: %w", err), h.Shutdown(context.Background()))

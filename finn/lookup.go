@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -144,8 +143,8 @@ func (c *Client) Staked(ctx context.Context, wallet string) (_ float64, err erro
 	if err != nil {
 		return 0, err
 	}
-	amount, err := answer.Staked.Float64()
-	if err != nil || amount < 0 || math.IsInf(amount, 0) || math.IsNaN(amount) ||
+	amount, err := answer.Staked.Float64() // It fails for what is not finite.
+	if err != nil || amount < 0 ||
 		answer.Wallet != "" && !strings.EqualFold(answer.Wallet, wallet) {
 		return 0, &Error{Kind: ErrUpstream, Code: CodeMalformed, Status: http.StatusOK}
 	}

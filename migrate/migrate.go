@@ -58,8 +58,6 @@ type Step struct {
 // Result is what a run did, in order; no steps when there was nothing to do.
 type Result struct {
 	Steps []Step
-	// Waited is how long the lock took to get.
-	Waited time.Duration
 }
 
 // Config changes how a [Migrator] works. The zero value is usable.
@@ -222,7 +220,6 @@ func (m *Migrator) run(ctx context.Context, work func(context.Context, *schema, 
 		return Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 
-	began := time.Now()
 	// The deferred steps also run when the work panics; closing the connection would let go of the lock too.
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
@@ -240,8 +237,6 @@ func (m *Migrator) run(ctx context.Context, work func(context.Context, *schema, 
 	if err != nil {
 		return Result{}, err
 	}
-
-	result.Waited = time.Since(began)
 
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)

@@ -222,9 +222,6 @@ func NewOpenAllowlist() *MemoryAllowlist {
 	return m
 }
 
-// AdmitsEveryone says whether any wallet that signs in is admitted.
-func (m *MemoryAllowlist) AdmitsEveryone() bool { return m.everyone }
-
 // AllowsWallet implements [Allowlist].
 func (m *MemoryAllowlist) AllowsWallet(address string) bool {
 	if m.everyone {
