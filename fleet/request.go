@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"dixie/spansanitizer"
 )
 
 // Bounds and defaults of a [SpawnRequest]. Lengths are in characters.
@@ -200,7 +202,7 @@ func (r SpawnRequest) task(route Route, at time.Time) (Task, error) {
 		TaskType: r.TaskType, Description: r.Description, Repository: r.Repository,
 		BaseBranch: r.BaseBranch, ContextOverrides: r.ContextOverrides,
 		AgentType: route.AgentType, Model: route.Model,
-		Branch:      "fleet/" + shortHash(r.Operator) + "-" + hex.EncodeToString(suffix[:]),
+		Branch:      "fleet/" + spansanitizer.Hash(r.Operator) + "-" + hex.EncodeToString(suffix[:]),
 		ContextHash: r.contextHash(),
 		Status:      Proposed, Attempt: 1, MaxRetries: *r.MaxRetries,
 		Timeout:      time.Duration(*r.TimeoutMinutes) * time.Minute,
@@ -209,12 +211,4 @@ func (r SpawnRequest) task(route Route, at time.Time) (Task, error) {
 		History: []Passage{{Status: Proposed, At: at}},
 	}
 	return t.Clone(), nil
-}
-
-const shortHashBytes = 6
-
-// shortHash stands for an identity where the identity itself must not be seen.
-func shortHash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:shortHashBytes])
 }

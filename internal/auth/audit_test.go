@@ -8,13 +8,14 @@ import (
 
 	"dixie/internal/auth"
 	"dixie/internal/wallet"
+	"dixie/spansanitizer"
 )
 
 func TestAuditIsBounded(t *testing.T) {
 	t.Parallel()
 	const kept = 10_000
 	logged := &lockedBuffer{}
-	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)), wallet.ShortHash)
+	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)), spansanitizer.Hash)
 	record := func(n int) {
 		a.Record(auth.AuditEntry{
 			RequestID: "r-" + strconv.Itoa(n), Allowed: n%2 == 0, Endpoint: "/api/chat", IP: "192.0.2.1",
@@ -43,7 +44,7 @@ func TestAuditIsBounded(t *testing.T) {
 		action := map[bool]string{true: "allowed", false: "denied"}[n%2 == 0]
 		for _, part := range []string{
 			"msg=audit_overflow", "request_id=r-" + strconv.Itoa(n) + " ", "action=" + action, "auth_type=jwt_wallet",
-			"endpoint=/api/chat", "ip=192.0.2.1", "identity_hash=" + wallet.ShortHash(string(wallet.TestAddress)),
+			"endpoint=/api/chat", "ip=192.0.2.1", "identity_hash=" + spansanitizer.Hash(string(wallet.TestAddress)),
 		} {
 			if !strings.Contains(line, part) {
 				t.Fatalf("%q is not in %s", part, line)
@@ -60,7 +61,7 @@ func TestAuditConcurrently(t *testing.T) {
 	t.Parallel()
 	const kept, each = 10_000, 300
 	logged := &lockedBuffer{}
-	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)), wallet.ShortHash)
+	a := auth.NewAudit(slog.New(slog.NewTextHandler(logged, nil)), spansanitizer.Hash)
 	inParallel(func() bool {
 		for n := range each {
 			a.Record(auth.AuditEntry{RequestID: strconv.Itoa(n)})

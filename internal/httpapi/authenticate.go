@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"dixie/internal/auth"
-	"dixie/internal/wallet"
 	"dixie/spansanitizer"
 )
 
@@ -70,7 +69,7 @@ func (a *API) checkCredential(r *http.Request, x *exchange) (kind string, refuse
 			x.unknownKey = true
 			return "api_key", "unknown key"
 		}
-		x.identity = auth.Identity{Kind: auth.APIKey, KeyHash: wallet.ShortHash(credential)}
+		x.identity = auth.Identity{Kind: auth.APIKey, KeyHash: spansanitizer.Hash(credential)}
 		return "api_key", ""
 	case a.adminKey.Is(credential):
 		x.identity = auth.Identity{Kind: auth.Admin}

@@ -4,7 +4,6 @@ package wallet
 
 import (
 	"crypto/ecdsa"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -35,15 +34,6 @@ func Parse(s string) (Address, bool) {
 		return "", false
 	}
 	return Address(common.HexToAddress(s).Hex()), true
-}
-
-const shortHashLength = 12
-
-// ShortHash returns the first 12 hex digits of the SHA-256 of s: what logs and names show where an
-// identity must be joined but not told.
-func ShortHash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])[:shortHashLength]
 }
 
 // Key is a private key that signs as a wallet does.

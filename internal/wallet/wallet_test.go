@@ -47,10 +47,3 @@ func TestTestKeySignsForItsAddress(t *testing.T) {
 		t.Error("a short key was accepted")
 	}
 }
-
-func TestShortHash(t *testing.T) {
-	t.Parallel()
-	if got := wallet.ShortHash(string(wallet.TestAddress)); got != "1df5f48ea7a5" {
-		t.Errorf("got %s", got)
-	}
-}
