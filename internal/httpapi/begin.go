@@ -14,18 +14,17 @@ import (
 // addressDigits is how many hexadecimal digits the address of a wallet has.
 const addressDigits = 40
 
-// internalHeaders carry meaning between components behind a gateway. From a client they are claims
-// that nobody has checked, so they end at the door. Keys are in canonical form.
+// internalHeaders carry meaning between components behind a gateway, as do those with an internal prefix. From a
+// client they are claims that nobody has checked, so they end at the door. Keys are in canonical form.
 func internalHeaders() []string {
 	return []string{
 		"X-Wallet-Address", "X-Conviction-Tier", "X-Conviction-Source", "X-Model-Pool",
 		"X-Memory-Context", "X-Memory-Tokens", "X-Economic-Start-Ms", "X-Response-Cost-Micro-Usd",
-		"X-Response-Model", "X-Agent-Tba", "X-Agent-Owner", "X-Agent-Nft-Contract", "X-Agent-Token-Id",
-		"X-Operator-Id", "X-Operator-Tier",
+		"X-Response-Model",
 	}
 }
 
-// internalPrefixes catch whatever else a client may think of under the same families.
+// hasInternalPrefix catches whatever a client may think of about operators and agents.
 func hasInternalPrefix(name string) bool {
 	return strings.HasPrefix(name, "X-Operator-") || strings.HasPrefix(name, "X-Agent-")
 }

@@ -10,8 +10,6 @@ import (
 // resourceFleet is the one kind of resource that admission is about.
 const resourceFleet = "fleet_task"
 
-const longestDescription = 10_000
-
 type budget struct {
 	Limit     int64 `json:"limit"`
 	Spent     int64 `json:"spent"`
@@ -53,8 +51,8 @@ func (a *API) postAdmission(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case body.ResourceType != nil && *body.ResourceType != resourceFleet:
 		return invalid("resource_type must be %q", resourceFleet)
-	case request.DescriptionLength > longestDescription:
-		return invalid("description must have at most %d characters", longestDescription)
+	case request.DescriptionLength > fleet.MaxDescription:
+		return invalid("description must have at most %d characters", fleet.MaxDescription)
 	case body.TaskType != nil:
 		request.TaskType = *body.TaskType
 	}
