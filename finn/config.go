@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,12 +128,8 @@ func baseURL(text string, schemes ...string) (string, error) {
 	if err != nil {
 		return "", errors.New("is not a URL")
 	}
-	known := false
-	for _, scheme := range schemes {
-		known = known || u.Scheme == scheme
-	}
 	switch {
-	case !known:
+	case !slices.Contains(schemes, u.Scheme):
 		return "", fmt.Errorf("scheme must be one of %s", strings.Join(schemes, ", "))
 	case u.Host == "":
 		return "", errors.New("has no host")

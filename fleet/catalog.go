@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -36,14 +37,7 @@ func DefaultCatalog() Catalog {
 }
 
 // TaskTypes returns the task types in alphabetical order.
-func (c Catalog) TaskTypes() []string {
-	types := make([]string, 0, len(c))
-	for name := range c {
-		types = append(types, name)
-	}
-	slices.Sort(types)
-	return types
-}
+func (c Catalog) TaskTypes() []string { return slices.Sorted(maps.Keys(c)) }
 
 // validate refuses a catalog that could route nothing, or to nobody.
 func (c Catalog) validate() error {

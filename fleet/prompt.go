@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -26,12 +27,7 @@ func Prompt(t Task) string {
 		b.WriteString(line[0] + line[1] + "\n")
 	}
 	b.WriteString("\nTask:\n" + t.Description + "\n")
-	keys := make([]string, 0, len(t.ContextOverrides))
-	for key := range t.ContextOverrides {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(t.ContextOverrides)) {
 		b.WriteString("\nContext " + key + ":\n" + t.ContextOverrides[key] + "\n")
 	}
 	return cut(b.String(), limit, promptCut)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -165,12 +166,7 @@ func (r SpawnRequest) contextHash() string {
 	}
 	writeNumber(h, *r.MaxRetries)
 	writeNumber(h, *r.TimeoutMinutes)
-	keys := make([]string, 0, len(r.ContextOverrides))
-	for key := range r.ContextOverrides {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(r.ContextOverrides)) {
 		writeField(h, key)
 		writeField(h, r.ContextOverrides[key])
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,12 +126,7 @@ func (p *Publisher) createStream(ctx context.Context, l *link) error {
 func notForUs(err error) bool { return errors.Is(err, nats.ErrPermissionViolation) }
 
 func anyCovers(patterns []string, subject string) bool {
-	for _, pattern := range patterns {
-		if covers(pattern, subject) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return covers(pattern, subject) })
 }
 
 // covers says whether all that a subject stands for, which may have wildcards, is among what the pattern
