@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-
 	"dixie"
 	"dixie/internal/wallet"
 	"dixie/reputation"
@@ -157,19 +155,6 @@ func TestWriterWithoutFlush(t *testing.T) {
 	const told = "streams are held back: a ResponseWriter around dixie cannot flush and has no Unwrap; said once"
 	if lines := linesOf(t, &log, told); len(lines) != 1 {
 		t.Errorf("%d lines of it", len(lines))
-	}
-}
-
-// TestNoMeterProvider: a nil pointer is none.
-func TestNoMeterProvider(t *testing.T) {
-	t.Parallel()
-	var none *sdkmetric.MeterProvider
-	h, err := dixie.New(dixie.WithEnvironment(dixie.Test), dixie.WithMetrics(none))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Shutdown(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 

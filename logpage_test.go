@@ -26,7 +26,8 @@ func TestLogLines(t *testing.T) {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (path == "e2e" || strings.HasSuffix(path, "test") || path == "examples/siwe-login" || strings.HasPrefix(entry.Name(), ".") && path != "."):
+		case entry.IsDir() && (path == "e2e" || path == "examples/siwe-login" ||
+			strings.HasSuffix(path, "test") || strings.HasPrefix(path, ".") && path != "."):
 			return fs.SkipDir
 		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
 			return nil

@@ -20,8 +20,8 @@ const (
 
 // ErrorText returns a text without what looks like an address, a key, a token, a credential behind its name, an e-mail
 // address, a network address, the number of a card, an account or a telephone (with its country's code, or in three
-// groups), a name of ENS or a quotation, of 256 bytes at most and in valid UTF-8. The same text comes out when it is given what it returned. The time that it takes
-// grows with the length of the text and no faster.
+// groups), a name of ENS or a quotation, of 256 bytes at most and in valid UTF-8. The same text comes out when it is
+// given what it returned. The time that it takes grows with the length of the text and no faster.
 //
 // It cannot know a secret that looks like ordinary text: a person's or a host's name, a path, a prompt, a password in a
 // sentence ("the password is swordfish") or behind an escaped mark (%3D), a number of up to eight digits. Of a quotation in a quotation it knows the

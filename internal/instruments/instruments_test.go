@@ -55,6 +55,10 @@ func TestOffIsFree(t *testing.T) {
 		t.Fatalf("%v, %v", i, err)
 	}
 	useAll(t.Context(), i)
+	var none *sdkmetric.MeterProvider
+	if i, err := instruments.New(none); err != nil || i != nil {
+		t.Errorf("a nil pointer: %v, %v", i, err)
+	}
 	if off, err := instruments.New(noop.NewMeterProvider()); err != nil || off == nil {
 		t.Errorf("no-op: %v, %v", off, err)
 	}
