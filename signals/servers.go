@@ -1,10 +1,12 @@
 package signals
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -40,9 +42,9 @@ func parseServer(raw string) (server, problem string) {
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return "", "has more than a host and a port"
 	}
-	port := u.Port()
-	if port == "" {
-		port = defaultPort
+	port := cmp.Or(u.Port(), defaultPort)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", "has a port that is not within 1 and 65535"
 	}
 	u.Host, u.Path = net.JoinHostPort(u.Hostname(), port), ""
 	return u.String(), ""

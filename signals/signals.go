@@ -128,6 +128,12 @@ func Connect(cfg Config) (*Publisher, error) {
 	return p, nil
 }
 
+// Check reports everything that [Connect] would refuse of the configuration, and connects to nothing.
+func (c Config) Check() error {
+	_, err := c.validate()
+	return err
+}
+
 func (c Config) validate() (servers string, err error) {
 	var problems []error
 	servers, err = parseServers(c.URL)

@@ -309,7 +309,10 @@ func healthcheck(lookup func(string) (string, bool)) error {
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	// Not by way of a proxy of the environment.
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}

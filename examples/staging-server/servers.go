@@ -11,6 +11,7 @@ import (
 
 	"dixie/finn"
 	"dixie/redis"
+	"dixie/signals"
 )
 
 // finn reads where Finn is. What is wrong is told in the words of the environment, so it asks the client about one
@@ -115,13 +116,8 @@ func (r *reader) signals() string {
 	if value == "" {
 		return ""
 	}
-	for item := range strings.SplitSeq(value, ",") {
-		u, err := url.Parse(strings.TrimSpace(item))
-		if err != nil || !hasHost(u) || u.Scheme != "nats" && u.Scheme != "tls" ||
-			strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			r.problemf("NATS_URL must be nats://host:port or tls://host:port, or several separated by commas, with ports within 1 and %d", highestPort)
-			break
-		}
+	if (signals.Config{URL: value}).Check() != nil {
+		r.problemf("NATS_URL must be nats://host:port or tls://host:port, or several separated by commas, with ports within 1 and %d", highestPort)
 	}
 	return value
 }

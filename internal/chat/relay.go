@@ -138,7 +138,7 @@ func (b *bridge) begin(ctx context.Context, sessionID string, w *watch) {
 	over := w.over
 	b.mu.Unlock()
 	close(w.ready)
-	if over {
+	if over && stop != nil {
 		stop()
 	}
 }

@@ -58,46 +58,48 @@ func (a *API) getGovernanceHealth(w http.ResponseWriter, r *http.Request) error 
 // askGovernors asks all of them; one whose store does not answer within the limit for dependencies is
 // listed without a health.
 func (a *API) askGovernors(ctx context.Context) []governor {
-	ctx, cancel := context.WithTimeout(ctx, dependencyTimeout)
+	limited, cancel := context.WithTimeout(ctx, dependencyTimeout)
 	defer cancel()
 	governors := make([]governor, 2) //nolint:mnd // Those below.
+	problems := make([]error, len(governors))
 	var asking sync.WaitGroup
-	asking.Go(func() { governors[0] = a.askFleet(ctx) })
-	asking.Go(func() { governors[1] = a.askReputation(ctx) })
+	asking.Go(func() { governors[0], problems[0] = a.askFleet(limited) })
+	asking.Go(func() { governors[1], problems[1] = a.askReputation(limited) })
 	asking.Wait()
+	for i, g := range governors {
+		a.noteAnswer(ctx, g.ResourceType, problems[i])
+	}
 	return governors
 }
 
-func (a *API) askFleet(ctx context.Context) governor {
+func (a *API) askFleet(ctx context.Context) (governor, error) {
 	var h fleet.Health
 	err := contain(fleetGovernor, func() (err error) {
 		h, err = a.cfg.Fleet.Health(ctx)
 		return err
 	})
-	a.noteAnswer(ctx, fleetGovernor, err)
 	if err != nil {
-		return silentGovernor(fleetGovernor)
+		return silentGovernor(fleetGovernor), err
 	}
 	return answeringGovernor(fleetGovernor, h.Total, invariant{
 		ID: "INV-014", Satisfied: h.OverLimit == 0,
 		Detail: fmt.Sprintf("%d operators have more active tasks than their tier allows", h.OverLimit),
-	})
+	}), nil
 }
 
-func (a *API) askReputation(ctx context.Context) governor {
+func (a *API) askReputation(ctx context.Context) (governor, error) {
 	var p reputation.Population
 	err := contain(reputationGovernor, func() (err error) {
 		p, err = a.cfg.Reputation.Population(ctx)
 		return err
 	})
-	a.noteAnswer(ctx, reputationGovernor, err)
 	if err != nil {
-		return silentGovernor(reputationGovernor)
+		return silentGovernor(reputationGovernor), err
 	}
 	return answeringGovernor(reputationGovernor, p.StoreCount, invariant{
 		ID: "REP-001", Satisfied: p.Size <= p.StoreCount,
 		Detail: fmt.Sprintf("%d of %d agents have a score and count once in the population", p.Size, p.StoreCount),
-	})
+	}), nil
 }
 
 func answeringGovernor(resource string, total int, rule invariant) governor {

@@ -85,6 +85,9 @@ func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 	for i, answer := range answers {
 		up[a.cfg.Dependencies[i].Name] = answer.err == nil
 	}
-	a.answers.asked, a.answers.up = time.Now(), up
+	// Who was cut off knows nothing.
+	if ctx.Err() == nil {
+		a.answers.asked, a.answers.up = time.Now(), up
+	}
 	return up
 }
