@@ -212,35 +212,46 @@ func TestPanicAfterTheFirstByte(t *testing.T) {
 	}
 }
 
-// hurried is a connection on which every deadline comes soon, so that a test need not wait for it.
-type hurried struct{ net.Conn }
+// hurried is a connection on which the deadlines of one direction come soon, so that a test need not wait for them. The
+// other's stay: an answer that is refused for the sake of one takes its own time.
+type hurried struct {
+	net.Conn
 
-func soon(t time.Time) time.Time {
-	if t.IsZero() {
+	reads, writes bool
+}
+
+func soon(t time.Time, hurry bool) time.Time {
+	if t.IsZero() || !hurry {
 		return t
 	}
 	return time.Now().Add(20 * time.Millisecond)
 }
 
-func (c hurried) SetReadDeadline(t time.Time) error  { return c.Conn.SetReadDeadline(soon(t)) }
-func (c hurried) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(soon(t)) }
+func (c hurried) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(soon(t, c.reads)) }
+func (c hurried) SetWriteDeadline(t time.Time) error {
+	return c.Conn.SetWriteDeadline(soon(t, c.writes))
+}
 
-type hurriedListener struct{ net.Listener }
+type hurriedListener struct {
+	net.Listener
+
+	reads, writes bool
+}
 
 func (l hurriedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return hurried{conn}, err
+	return hurried{conn, l.reads, l.writes}, err
 }
 
-// startHurried serves a handler on hurried connections and dials one.
-func startHurried(t *testing.T) (*dixie.Handler, net.Conn) {
+// startHurried serves a handler on connections that are hurried in these directions, and dials one.
+func startHurried(t *testing.T, reads, writes bool) (*dixie.Handler, net.Conn) {
 	t.Helper()
 	h, err := dixie.New(dixie.WithEnvironment(dixie.Test), dixie.WithRateLimit(dixie.RateLimitConfig{PerMinute: -1}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(h)
-	server.Listener = hurriedListener{server.Listener}
+	server.Listener = hurriedListener{server.Listener, reads, writes}
 	server.Start()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -258,7 +269,7 @@ func startHurried(t *testing.T) (*dixie.Handler, net.Conn) {
 // take, which the connection of this test cuts short.
 func TestClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	h, conn := startHurried(t)
+	h, conn := startHurried(t, false, true)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -279,7 +290,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 // TestClientThatDoesNotWrite: a body that does not come ends in 503, after the limit of a request.
 func TestClientThatDoesNotWrite(t *testing.T) {
 	t.Parallel()
-	_, conn := startHurried(t)
+	_, conn := startHurried(t, true, false)
 	if _, err := io.WriteString(conn, "POST /api/auth/siwe HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
