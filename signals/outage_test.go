@@ -19,12 +19,13 @@ import (
 // closeSoon closes a publisher that cannot publish what it has, and sees that it takes no longer than it may.
 func closeSoon(t *testing.T, p *signals.Publisher) error {
 	t.Helper()
-	const limit = 300 * time.Millisecond
+	// The client would wait two seconds for a server that says nothing, which Close must not.
+	const limit, late = 300 * time.Millisecond, 1500 * time.Millisecond
+	began := time.Now() // Before the limit begins.
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	began := time.Now()
 	err := p.Close(ctx)
-	if took := time.Since(began); took < limit || took > limit+time.Second {
+	if took := time.Since(began); took < limit || took > limit+late {
 		t.Errorf("Close took %v", took)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -189,7 +190,7 @@ func TestHangingNATS(t *testing.T) {
 		p.Interaction(t.Context(), turn("s"))
 		p.OfferFleet(t.Context(), spawned())
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > patience {
 		t.Errorf("%d signals took %v", 4*signals.DefaultBuffer, took)
 	}
 	if got := p.Stats(); got.Buffered != signals.DefaultBuffer || got.Dropped != 3*signals.DefaultBuffer {

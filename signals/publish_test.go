@@ -55,7 +55,7 @@ func TestFleetErrors(t *testing.T) {
 	if err := p.Fleet(t.Context(), "id-1", spawned()); !errors.Is(err, signals.ErrDisconnected) {
 		t.Errorf("without NATS: %v", err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > signals.DefaultAckWait/2 {
 		t.Errorf("without NATS it took %v", took)
 	}
 	closeWell(t, p)
