@@ -7,13 +7,14 @@ import (
 
 	"dixie/governance"
 	"dixie/internal/auth"
+	"dixie/internal/redistest"
 	"dixie/redis"
 )
 
 // BenchmarkStores is each store's call beside what the server and the way to it cost alone: a PING, and an
 // INCR, which writes as well.
 func BenchmarkStores(b *testing.B) {
-	client := server.Client(b)
+	client := redistest.Connect(b, server.Database(b))
 	nonces, tickets := redis.NewNonces(client), redis.NewTickets(client)
 	limiter, tiers := redis.NewRateLimiter(client), redis.NewTierCache(client)
 	turns := redis.NewTurnLock(client, nil)

@@ -32,10 +32,10 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-// replicas are two clients of one empty database.
+// replicas are two clients of one empty database. See [redistest.Patient].
 func replicas(tb testing.TB) (one, other *goredis.Client) {
 	tb.Helper()
-	url := server.Database(tb)
+	url := redistest.Patient(server.Database(tb))
 	return redistest.Connect(tb, url), redistest.Connect(tb, url)
 }
 

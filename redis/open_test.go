@@ -114,7 +114,7 @@ func TestPasswords(t *testing.T) {
 func TestDeadlinesHold(t *testing.T) {
 	t.Parallel()
 	own := startServer(t)
-	client := open(t, own.URL(), nil)
+	client := open(t, own.URL()+"?read_timeout=20s", nil) // The client's own limit is far away.
 	if err := client.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestDeadlinesHold(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	if err := client.Ping(ctx).Err(); err == nil || time.Since(begin) > 300*time.Millisecond {
+	if err := client.Ping(ctx).Err(); err == nil || time.Since(begin) > 10*time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
 }

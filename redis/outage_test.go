@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,43 +52,52 @@ func allWork(t *testing.T, calls map[string]func(context.Context) error) {
 	}
 }
 
-// failUntilOpen makes calls until they fail at once, each within limit.
+// failUntilOpen makes calls until they fail at once. The quickest of the others must have ended within limit: each is
+// bound by the same time limits, and a busy machine may keep some of them waiting.
 func failUntilOpen(t *testing.T, client *goredis.Client, limit time.Duration) {
 	t.Helper()
+	var took []time.Duration
 	for range 10 {
 		begin := time.Now()
 		err := client.Ping(t.Context()).Err()
-		if took := time.Since(begin); err == nil || took > limit {
-			t.Fatalf("a call ended after %v with %v", took, err)
-		}
-		if errors.Is(err, redis.ErrUnavailable) {
+		switch {
+		case err == nil:
+			t.Fatal("a call succeeds without a server")
+		case errors.Is(err, redis.ErrUnavailable):
+			if len(took) > 0 && slices.Min(took) > limit {
+				t.Errorf("calls ended after %v, want %v at most", took, limit)
+			}
 			return
 		}
+		took = append(took, time.Since(begin))
 	}
 	t.Fatal("calls do not fail at once")
 }
 
-// failAtOnce allows for the probe that one of the calls may be.
+// failAtOnce allows for the probes that some of the calls may be, one a second.
 func failAtOnce(t *testing.T, calls map[string]func(context.Context) error) {
 	t.Helper()
-	slow := 0
+	tried := 0
+	begin := time.Now()
 	for name, call := range calls {
-		begin := time.Now()
 		err := call(t.Context())
 		if err == nil {
 			t.Errorf("%s succeeds without a server", name)
 		}
-		if took := time.Since(begin); took > 100*time.Millisecond || !errors.Is(err, redis.ErrUnavailable) {
-			slow++
+		if !errors.Is(err, redis.ErrUnavailable) {
+			tried++
 		}
 	}
-	if slow > 1 {
-		t.Errorf("%d calls of %d were not refused at once", slow, len(calls))
+	if probes := 1 + int(time.Since(begin)/time.Second); tried > probes {
+		t.Errorf("%d calls of %d were not refused at once, want %d at most", tried, len(calls), probes)
 	}
 }
 
-func backWithin(t *testing.T, client *goredis.Client, limit time.Duration) {
+// back waits until calls are answered again. One a second is let through, so that it takes no multiple of that but on a
+// busy machine.
+func back(t *testing.T, client *goredis.Client) {
 	t.Helper()
+	const limit = 10 * time.Second
 	begin := time.Now()
 	eventually(t, "recovery", func() bool { return client.Ping(t.Context()).Err() == nil })
 	if took := time.Since(begin); took > limit {
@@ -109,7 +119,7 @@ func TestServerIsKilledAndRestarted(t *testing.T) {
 		if err := own.Start(); err != nil {
 			t.Fatal(err)
 		}
-		backWithin(t, client, 2*time.Second)
+		back(t, client)
 		allWork(t, stores)
 		if away, back := log.count("redis_unavailable"), log.count("redis_available"); away != round+1 || back != round+1 {
 			t.Errorf("the log has %d lines of an outage and %d of its end, want %d each", away, back, round+1)
@@ -134,7 +144,7 @@ func TestServerIsAwayAtTheStart(t *testing.T) {
 	if err := own.Start(); err != nil {
 		t.Fatal(err)
 	}
-	backWithin(t, client, 2*time.Second)
+	back(t, client)
 	allWork(t, calls(client))
 	if n := libraryLog.count("dial"); n > 0 {
 		t.Errorf("go-redis has written %d lines about dialling, which would be on standard error", n)
@@ -151,7 +161,7 @@ func TestServerHangs(t *testing.T) {
 	failUntilOpen(t, client, 1200*time.Millisecond)
 	failAtOnce(t, stores)
 	own.Resume()
-	backWithin(t, client, 2*time.Second)
+	back(t, client)
 	allWork(t, stores)
 }
 

@@ -25,7 +25,12 @@ import (
 // relay makes a relay of its own, as another process would.
 func relay(t *testing.T, s *redistest.Server, logger *slog.Logger) *redis.Relay {
 	t.Helper()
-	r := redis.NewRelay(redistest.Connect(t, s.URL()), logger)
+	return relayAt(t, s.URL(), logger)
+}
+
+func relayAt(t *testing.T, url string, logger *slog.Logger) *redis.Relay {
+	t.Helper()
+	r := redis.NewRelay(redistest.Connect(t, url), logger)
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -57,7 +62,7 @@ func TestRelay(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	chattest.RunRelay(t, func(t *testing.T) func() chat.Relay {
-		return func() chat.Relay { return relay(t, s, nil) }
+		return func() chat.Relay { return relayAt(t, redistest.Patient(s.URL()), nil) }
 	})
 }
 

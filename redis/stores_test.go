@@ -52,7 +52,7 @@ func withinOneMinute(tb testing.TB, client *goredis.Client) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if left := now.Truncate(time.Minute).Add(time.Minute).Sub(now); left < 5*time.Second {
+	if left := now.Truncate(time.Minute).Add(time.Minute).Sub(now); left < 10*time.Second {
 		advance(left)
 	}
 }
@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 		"ws:ticket:hash": auth.TicketTTL, "ws:tickets:wallet": auth.TicketTTL,
 		rateKey("identity", now): time.Minute, "chat:turn:session": redis.TurnLockExpiry,
 	} {
-		if ttl := client.PTTL(ctx, key).Val(); ttl > most || ttl < most-5*time.Second {
+		if ttl := client.PTTL(ctx, key).Val(); ttl > most || ttl < most/2 {
 			t.Errorf("%s expires in %v, want %v", key, ttl, most)
 		}
 	}

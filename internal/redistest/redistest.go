@@ -56,11 +56,27 @@ func (p *Pool) Run() int {
 	return code
 }
 
-// Client is a client of [redis.Open] to an empty database of the test's own. It is closed when the test
-// ends. Channels for Pub/Sub are shared by all databases of a server.
+// Client is a client of [redis.Open] to an empty database of the test's own, which is patient. It is closed when the
+// test ends. Channels for Pub/Sub are shared by all databases of a server.
 func (p *Pool) Client(tb testing.TB) *goredis.Client {
 	tb.Helper()
-	return Connect(tb, p.Database(tb))
+	return Connect(tb, Patient(p.Database(tb)))
+}
+
+// Patient adds to the URL of a database that calls may take their time, and many be made at once: for tests that are not
+// about the time limits of [redis.Open], to which a busy machine would be an outage.
+func Patient(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address // Connecting tells what is wrong with it.
+	}
+	parameters := u.Query()
+	parameters.Set("pool_size", "100")
+	for _, limit := range []string{"pool_timeout", "dial_timeout", "read_timeout", "write_timeout"} {
+		parameters.Set(limit, "30s")
+	}
+	u.RawQuery = parameters.Encode()
+	return u.String()
 }
 
 // Database reserves an empty database for one test, until it ends, and returns its URL. Several clients
@@ -148,7 +164,7 @@ func (r reservation) key() string { return "dixie-test:database:" + strconv.Itoa
 func reserve(ctx context.Context, server string) (reservation, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	zero, err := redis.Open(redis.Config{URL: within(server, 0)})
+	zero, err := redis.Open(redis.Config{URL: Patient(within(server, 0))})
 	if err != nil {
 		return reservation{}, err
 	}
@@ -181,7 +197,7 @@ func (r reservation) take(ctx context.Context, zero *goredis.Client) (bool, erro
 	if err != nil || !free {
 		return false, wrap("reserve a database", err)
 	}
-	own, err := redis.Open(redis.Config{URL: within(r.server, r.database)})
+	own, err := redis.Open(redis.Config{URL: Patient(within(r.server, r.database))})
 	if err != nil {
 		return false, err
 	}
@@ -194,7 +210,7 @@ func (r reservation) take(ctx context.Context, zero *goredis.Client) (bool, erro
 }
 
 func (r reservation) end(ctx context.Context) error {
-	own, err := redis.Open(redis.Config{URL: within(r.server, r.database)})
+	own, err := redis.Open(redis.Config{URL: Patient(within(r.server, r.database))})
 	if err != nil {
 		return err
 	}
@@ -202,7 +218,7 @@ func (r reservation) end(ctx context.Context) error {
 	if err := own.FlushDB(ctx).Err(); err != nil {
 		return wrap("empty a database", err)
 	}
-	zero, err := redis.Open(redis.Config{URL: within(r.server, 0)})
+	zero, err := redis.Open(redis.Config{URL: Patient(within(r.server, 0))})
 	if err != nil {
 		return err
 	}
