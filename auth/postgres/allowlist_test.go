@@ -38,7 +38,7 @@ func TestReplicas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := server.Migrated(t)
+			url, promised := server.Migrated(t), newPromises(t)
 			if tc.quiet {
 				psql(t, url, `CREATE OR REPLACE FUNCTION allowlist_changes() RETURNS trigger LANGUAGE plpgsql AS
 					'BEGIN UPDATE allowlist_meta SET version = version + 1; RETURN NULL; END'`)
@@ -49,24 +49,24 @@ func TestReplicas(t *testing.T) {
 			heard.await(t, 1)
 
 			add(t, one, alice, bob, carol, key)
-			within(t, promise, "added by the other replica", func() bool { return other.AllowsWallet(alice) && other.AllowsKey(key) })
+			promised.await("added by the other replica", func() bool { return other.AllowsWallet(alice) && other.AllowsKey(key) })
 			remove(t, one, alice)
-			within(t, promise, "removed by the other replica", func() bool { return !other.AllowsWallet(alice) })
+			promised.await("removed by the other replica", func() bool { return !other.AllowsWallet(alice) })
 			psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, key)
-			within(t, promise, "deleted by hand", func() bool { return !other.AllowsKey(key) })
+			promised.await("deleted by hand", func() bool { return !other.AllowsKey(key) })
 			psql(t, url, `INSERT INTO allowlist_entries (kind, value) VALUES ('wallet', $1)`, strings.ToLower(alice))
-			within(t, promise, "inserted by hand, in lower case", func() bool { return other.AllowsWallet(alice) })
+			promised.await("inserted by hand, in lower case", func() bool { return other.AllowsWallet(alice) })
 			if diff := cmp.Diff([]string{bob, carol, alice}, other.List().Wallets); diff != "" {
 				t.Error(diff)
 			}
 			// Adding it again does not list it twice, and removing it removes it.
 			add(t, other, alice)
 			remove(t, other, strings.ToLower(alice))
-			within(t, promise, "removed by the first replica", func() bool { return !one.AllowsWallet(alice) && one.AllowsWallet(bob) })
+			promised.await("removed by the first replica", func() bool { return !one.AllowsWallet(alice) && one.AllowsWallet(bob) })
 			psql(t, url, `UPDATE allowlist_entries SET value = $1 WHERE value = $2`, alice, bob)
-			within(t, promise, "changed by hand", func() bool { return other.AllowsWallet(alice) && !other.AllowsWallet(bob) })
+			promised.await("changed by hand", func() bool { return other.AllowsWallet(alice) && !other.AllowsWallet(bob) })
 			psql(t, url, `TRUNCATE allowlist_entries`)
-			within(t, promise, "emptied by hand", func() bool { return !other.AllowsWallet(alice) && !other.AllowsWallet(carol) })
+			promised.await("emptied by hand", func() bool { return !other.AllowsWallet(alice) && !other.AllowsWallet(carol) })
 		})
 	}
 }
@@ -110,7 +110,7 @@ func TestReplicasAddAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	for _, list := range lists {
-		within(t, promise, "all are listed", func() bool { return len(list.List().APIKeys) == 2*each })
+		eventually(t, "all are listed", func() bool { return len(list.List().APIKeys) == 2*each })
 	}
 	if diff := cmp.Diff(lists[0].List(), lists[1].List()); diff != "" {
 		t.Errorf("the replicas differ: %s", diff)
@@ -142,12 +142,12 @@ func TestBoundByHand(t *testing.T) {
 // TestAnotherDatabase: after a restore the versions begin again, and what was listed there counts.
 func TestAnotherDatabase(t *testing.T) {
 	t.Parallel()
-	url := server.Migrated(t)
+	url, promised := server.Migrated(t), newPromises(t)
 	list := open(t, postgres.Config{Pool: pool(t, url)})
 	add(t, list, alice, bob, carol)
 	psql(t, url, `DELETE FROM allowlist_meta`)
 	psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, alice)
-	within(t, promise, "a lower version counts", func() bool { return !list.AllowsWallet(alice) && list.AllowsWallet(bob) })
+	promised.await("a lower version counts", func() bool { return !list.AllowsWallet(alice) && list.AllowsWallet(bob) })
 	add(t, list, alice)
 	remove(t, list, bob)
 	if !list.AllowsWallet(alice) || list.AllowsWallet(bob) {
@@ -155,7 +155,7 @@ func TestAnotherDatabase(t *testing.T) {
 	}
 	psql(t, url, `UPDATE allowlist_meta SET policy = '["no policy"]'`)
 	psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, carol)
-	within(t, promise, "a policy that is none holds up nothing", func() bool { return !list.AllowsWallet(carol) })
+	promised.await("a policy that is none holds up nothing", func() bool { return !list.AllowsWallet(carol) })
 }
 
 // TestTriggerOff: what is changed without a new version is noticed too, if later.
@@ -170,7 +170,7 @@ func TestTriggerOff(t *testing.T) {
 	add(t, list, alice)
 	psql(t, url, `ALTER TABLE allowlist_entries DISABLE TRIGGER allowlist_changes`)
 	psql(t, url, `DELETE FROM allowlist_entries`)
-	within(t, promise, "read again", func() bool { return !list.AllowsWallet(alice) })
+	eventually(t, "read again", func() bool { return !list.AllowsWallet(alice) })
 }
 
 func TestOpenRefuses(t *testing.T) {

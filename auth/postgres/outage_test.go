@@ -19,7 +19,7 @@ import (
 // TestConnectionsEnded: a replica whose connections are all terminated still keeps the promise.
 func TestConnectionsEnded(t *testing.T) {
 	t.Parallel()
-	url := server.Migrated(t)
+	url, promised := server.Migrated(t), newPromises(t)
 	heard := &listens{}
 	list := open(t, postgres.Config{Pool: pool(t, url+"&application_name=victim", heard.counted)})
 	add(t, list, alice, bob)
@@ -28,14 +28,14 @@ func TestConnectionsEnded(t *testing.T) {
 		psql(t, url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			WHERE datname = current_database() AND application_name = 'victim'`)
 		psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, entry)
-		within(t, promise, "removed from a replica that was cut off", func() bool { return !list.AllowsWallet(entry) })
+		promised.await("removed from a replica that was cut off", func() bool { return !list.AllowsWallet(entry) })
 	}
 }
 
 // TestListenerRefused: while no connection can be made to listen, one of the pool is polled.
 func TestListenerRefused(t *testing.T) {
 	t.Parallel()
-	url := server.Migrated(t)
+	url, promised := server.Migrated(t), newPromises(t)
 	var refuse atomic.Bool
 	heard := &listens{}
 	p := pool(t, url+"&application_name=victim", heard.counted, func(cfg *pgxpool.Config) {
@@ -57,13 +57,13 @@ func TestListenerRefused(t *testing.T) {
 		WHERE datname = current_database() AND application_name = 'victim' AND pid <> pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
-	within(t, promise, "polled", func() bool { return log.count("it is polled") == 1 })
+	eventually(t, "polled", func() bool { return log.count("it is polled") == 1 })
 	psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, alice)
-	within(t, promise, "removed from a replica that polls", func() bool { return !list.AllowsWallet(alice) })
+	promised.await("removed from a replica that polls", func() bool { return !list.AllowsWallet(alice) })
 	refuse.Store(false)
-	within(t, patience, "notified", func() bool { return log.count("notified again") == 1 })
+	eventually(t, "notified", func() bool { return log.count("notified again") == 1 })
 	remove(t, open(t, postgres.Config{Pool: pool(t, url)}), bob)
-	within(t, promise, "removed from a replica that listens again", func() bool { return !list.AllowsWallet(bob) })
+	promised.await("removed from a replica that listens again", func() bool { return !list.AllowsWallet(bob) })
 	if log.count("it is polled") != 1 || log.count("cannot be read") != 0 {
 		t.Errorf("the log has more: %s", log.text.String())
 	}
@@ -80,7 +80,7 @@ func TestDatabaseAway(t *testing.T) {
 	if _, err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	log := &logs{}
+	log, promised := &logs{}, newPromises(t)
 	var looks atomic.Int32
 	list := open(t, postgres.Config{
 		Pool: pool(t, own.URL(), func(cfg *pgxpool.Config) {
@@ -100,7 +100,7 @@ func TestDatabaseAway(t *testing.T) {
 			own.Kill()
 		}
 		before := looks.Load()
-		within(t, patience, "tried again and again", func() bool { return looks.Load() > before+10 && log.count("cannot be read") == outage })
+		eventually(t, "tried again and again", func() bool { return looks.Load() > before+10 && log.count("cannot be read") == outage })
 		if !list.AllowsWallet(alice) || !list.AllowsKey(key) || list.AllowsWallet(bob) || len(list.List().Wallets) != 1 {
 			t.Error("the list did not stay")
 		}
@@ -120,9 +120,9 @@ func TestDatabaseAway(t *testing.T) {
 		}
 		// At once, before anything has noticed that the database is back.
 		psql(t, own.URL(), `DELETE FROM allowlist_entries WHERE kind = 'api_key'`)
-		within(t, promise, "changed after the outage", func() bool { return !list.AllowsKey(key) })
+		promised.await("changed after the outage", func() bool { return !list.AllowsKey(key) })
 		add(t, list, key)
-		within(t, patience, "logged", func() bool { return log.count("can be read again") == outage })
+		eventually(t, "logged", func() bool { return log.count("can be read again") == outage })
 	}
 	if log.count("cannot be read") != 2 || log.count("can be read again") != 2 {
 		t.Errorf("the log does not have one line of each outage and of its end: %s", log.text.String())
@@ -141,9 +141,9 @@ func TestSilentConnections(t *testing.T) {
 	heard.await(t, 1)
 	// The reading that follows LISTEN has more time than a comparison: it is to be done.
 	psql(t, direct, `INSERT INTO allowlist_entries (kind, value) VALUES ('wallet', $1)`, bob)
-	within(t, promise, "inserted by hand", func() bool { return list.AllowsWallet(bob) })
+	eventually(t, "inserted by hand", func() bool { return list.AllowsWallet(bob) })
 	way.silence()
 	psql(t, direct, `DELETE FROM allowlist_entries`)
 	// Half a second until the next comparison, a second for it, another for the pool's connection.
-	within(t, 5*time.Second, "removed behind a silent connection", func() bool { return !list.AllowsWallet(alice) })
+	eventually(t, "removed behind a silent connection", func() bool { return !list.AllowsWallet(alice) })
 }
