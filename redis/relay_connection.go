@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -67,15 +68,20 @@ func (r *Relay) connection() error {
 	if err := pubsub.Subscribe(r.life, watchChannel); err != nil {
 		return err //nolint:wrapcheck // It only goes to the log, which says what it is about.
 	}
+	// When the connection is lost, go-redis makes another one with the same subscriptions, by itself and before it says
+	// so: until that is closed here, the server counts messages to it as delivered. With a context that has ended it
+	// cannot dial; what there is, is read and written all the same.
+	established, end := context.WithCancel(r.life)
+	end()
 	var heard atomic.Int64
 	heard.Store(time.Now().UnixNano())
 	var failure error
 	received := make(chan struct{})
 	go func() {
 		defer close(received)
-		failure = r.receive(pubsub, &heard)
+		failure = r.receive(established, pubsub, &heard)
 	}()
-	err := r.subscribe(pubsub, &heard, received)
+	err := r.subscribe(established, pubsub, &heard, received)
 	// The receiver ends with its connection: what it has read must not be taken for news of the next one.
 	_ = pubsub.Close()
 	<-received
@@ -85,11 +91,12 @@ func (r *Relay) connection() error {
 	return err
 }
 
-// receive takes in what comes until the connection fails.
-func (r *Relay) receive(pubsub *goredis.PubSub, heard *atomic.Int64) error {
+// receive takes in what comes until the connection fails. It is called with a context that has ended, and so are those
+// below; see connection.
+func (r *Relay) receive(established context.Context, pubsub *goredis.PubSub, heard *atomic.Int64) error {
 	for {
 		// No time limit: one that strikes in the middle of a message would spoil those that follow.
-		in, err := pubsub.Receive(r.life)
+		in, err := pubsub.Receive(established)
 		if err != nil {
 			return err //nolint:wrapcheck // As above.
 		}
@@ -105,7 +112,7 @@ func (r *Relay) receive(pubsub *goredis.PubSub, heard *atomic.Int64) error {
 
 // subscribe keeps the subscriptions of the connection what they should be until it fails, or the receiver
 // has: that is no error.
-func (r *Relay) subscribe(pubsub *goredis.PubSub, heard *atomic.Int64, received <-chan struct{}) error {
+func (r *Relay) subscribe(established context.Context, pubsub *goredis.PubSub, heard *atomic.Int64, received <-chan struct{}) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	signal(r.steer)
@@ -119,11 +126,11 @@ func (r *Relay) subscribe(pubsub *goredis.PubSub, heard *atomic.Int64, received 
 			if time.Since(time.Unix(0, heard.Load())) > silenceLimit {
 				return errSilence
 			}
-			if err := pubsub.Ping(r.life); err != nil {
+			if err := pubsub.Ping(established); err != nil {
 				return err //nolint:wrapcheck // As above.
 			}
 		case <-r.steer:
-			if err := r.change(pubsub); err != nil {
+			if err := r.change(established, pubsub); err != nil {
 				return err
 			}
 		}
@@ -131,20 +138,20 @@ func (r *Relay) subscribe(pubsub *goredis.PubSub, heard *atomic.Int64, received 
 }
 
 // change sends the commands that are due.
-func (r *Relay) change(pubsub *goredis.PubSub) error {
+func (r *Relay) change(established context.Context, pubsub *goredis.PubSub) error {
 	for {
 		more, fewer := r.due()
 		if len(more)+len(fewer) == 0 {
 			return nil
 		}
 		if len(more) > 0 {
-			if err := pubsub.Subscribe(r.life, more...); err != nil {
+			if err := pubsub.Subscribe(established, more...); err != nil {
 				return err //nolint:wrapcheck // As above.
 			}
 		}
 		// Without a name it would leave all channels.
 		if len(fewer) > 0 {
-			if err := pubsub.Unsubscribe(r.life, fewer...); err != nil {
+			if err := pubsub.Unsubscribe(established, fewer...); err != nil {
 				return err //nolint:wrapcheck // As above.
 			}
 		}
