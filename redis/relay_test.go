@@ -364,6 +364,36 @@ func (words) Stream(_ context.Context, _, text string, each func(finn.Event) err
 	return finn.Turn{Response: text}, nil
 }
 
+// unhurried is a relay that a turn waits for: of itself the service would go on after a third of a second, without those
+// who read elsewhere.
+type unhurried struct{ *redis.Relay }
+
+// Watchers implements [chat.Relay].
+func (u unhurried) Watchers(ctx context.Context, sessionID string) (int, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return u.Relay.Watchers(ctx, sessionID)
+}
+
+// Publish implements [chat.Relay].
+func (u unhurried) Publish(ctx context.Context, sessionID string, message []byte) (int, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return u.Relay.Publish(ctx, sessionID, message)
+}
+
+// connectedRelay is one that watches without delay, and whose calls may take their time.
+func connectedRelay(t *testing.T, s *redistest.Server) chat.Relay {
+	t.Helper()
+	r := relayAt(t, redistest.Patient(s.URL()), nil)
+	stop, err := r.Watch(t.Context(), "any", func([]byte) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	return unhurried{r}
+}
+
 // TestTurnsAcrossReplicas is the whole way: two services, two relays, one server.
 func TestTurnsAcrossReplicas(t *testing.T) {
 	t.Parallel()
@@ -371,7 +401,7 @@ func TestTurnsAcrossReplicas(t *testing.T) {
 	s := redistest.Start(t)
 	sessions := chat.NewMemorySessions(0)
 	replica := func() *chat.Service {
-		service, err := chat.New(chat.Config{Finn: words{}, Sessions: sessions, Relay: relay(t, s, nil)})
+		service, err := chat.New(chat.Config{Finn: words{}, Sessions: sessions, Relay: connectedRelay(t, s)})
 		if err != nil {
 			t.Fatal(err)
 		}
