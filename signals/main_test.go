@@ -97,17 +97,26 @@ func admin(tb testing.TB, url string) jetstream.JetStream {
 // message is one in the stream. Its trace and state are the headers traceparent and tracestate.
 type message struct{ subject, id, body, trace, state string }
 
+// patiently is a context with a limit of its own: without one, JetStream's client waits five seconds.
+func patiently(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	tb.Cleanup(cancel)
+	return ctx
+}
+
 // stored returns what is in the stream, in order.
 func stored(tb testing.TB, url string) []message {
 	tb.Helper()
-	stream, err := admin(tb, url).Stream(tb.Context(), signals.Stream)
+	ctx := patiently(tb)
+	stream, err := admin(tb, url).Stream(ctx, signals.Stream)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	state := stream.CachedInfo().State
 	var all []message
 	for number := max(1, state.FirstSeq); number <= state.LastSeq; number++ {
-		m, err := stream.GetMsg(tb.Context(), number)
+		m, err := stream.GetMsg(ctx, number)
 		if err != nil {
 			tb.Fatal(err)
 		}

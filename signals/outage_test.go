@@ -16,11 +16,14 @@ import (
 	"dixie/signals"
 )
 
-// closeSoon closes a publisher that cannot publish what it has, and sees that it takes no longer than it may.
-func closeSoon(t *testing.T, p *signals.Publisher) error {
+// sooner is what a client would wait for a server that says nothing, which Close must not, or almost.
+const sooner = 1500 * time.Millisecond
+
+// closeSoon closes a publisher that cannot publish what it has, and sees that it takes no longer than it may, and not much
+// later.
+func closeSoon(t *testing.T, p *signals.Publisher, late time.Duration) error {
 	t.Helper()
-	// The client would wait two seconds for a server that says nothing, which Close must not.
-	const limit, late = 300 * time.Millisecond, 1500 * time.Millisecond
+	const limit = 300 * time.Millisecond
 	began := time.Now() // Before the limit begins.
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -137,7 +140,7 @@ func TestOverflow(t *testing.T) {
 	if got, want := large.Stats(), (signals.Stats{Offered: 17, Dropped: 2, Buffered: 15}); got != want {
 		t.Errorf("Stats = %+v, want %+v", got, want)
 	}
-	_ = closeSoon(t, large)
+	_ = closeSoon(t, large, patience)
 }
 
 // TestClose has signals buffered when it is called.
@@ -170,7 +173,7 @@ func TestCloseWithoutNATS(t *testing.T) {
 	for range 3 {
 		p.Interaction(t.Context(), turn("s"))
 	}
-	if err := closeSoon(t, p); err == nil || !strings.Contains(err.Error(), "3 buffered signals are lost") {
+	if err := closeSoon(t, p, patience); err == nil || !strings.Contains(err.Error(), "3 buffered signals are lost") {
 		t.Errorf("Close = %v", err)
 	}
 	if got, want := p.Stats(), (signals.Stats{Offered: 3, Lost: 3}); got != want {
@@ -207,7 +210,7 @@ func TestHangingNATS(t *testing.T) {
 			t.Fatal("no connection")
 		}
 	}
-	_ = closeSoon(t, p)
+	_ = closeSoon(t, p, sooner)
 }
 
 // TestServerThatGoesSilent answers the handshake and nothing else, and then ends the connection with an
@@ -237,7 +240,7 @@ func TestServerThatGoesSilent(t *testing.T) {
 			t.Fatal("the publisher has given up")
 		}
 	}
-	_ = closeSoon(t, p)
+	_ = closeSoon(t, p, sooner)
 }
 
 // listen runs a server for raw connections, which it closes when the test ends, and returns its address.

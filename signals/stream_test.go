@@ -16,7 +16,7 @@ import (
 // streamConfig is that of the stream as the server has it.
 func streamConfig(t *testing.T, js jetstream.JetStream) jetstream.StreamConfig {
 	t.Helper()
-	stream, err := js.Stream(t.Context(), signals.Stream)
+	stream, err := js.Stream(patiently(t), signals.Stream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func streamConfig(t *testing.T, js jetstream.JetStream) jetstream.StreamConfig {
 
 func foreign(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamConfig) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+	if _, err := js.CreateStream(patiently(t), cfg); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -123,7 +123,7 @@ func TestStreamDeleted(t *testing.T) {
 	p := connect(t, nats.ClientURL())
 	remove := func() {
 		ready(t, p)
-		if err := js.DeleteStream(t.Context(), signals.Stream); err != nil {
+		if err := js.DeleteStream(patiently(t), signals.Stream); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,7 +159,7 @@ func TestWithoutJetStream(t *testing.T) {
 	if err := p.Fleet(t.Context(), "id-1", spawned()); err == nil || isRefused(err) {
 		t.Errorf("Fleet = %v", err)
 	}
-	if got := closeSoon(t, p); got == nil || !strings.Contains(got.Error(), "1 buffered signals are lost") {
+	if got := closeSoon(t, p, patience); got == nil || !strings.Contains(got.Error(), "1 buffered signals are lost") {
 		t.Errorf("Close = %v", got)
 	}
 	if got, want := p.Stats(), (signals.Stats{Offered: 1, Lost: 1, FleetFailed: 1}); got != want {
