@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,13 +167,16 @@ func TestWordsAloneAreNoFailure(t *testing.T) {
 
 func TestStartFailures(t *testing.T) {
 	t.Parallel()
-	plain := filepath.Join(t.TempDir(), "plain")
-	if err := os.WriteFile(plain, []byte("not a program"), 0o600); err != nil {
-		t.Fatalf("WriteFile: %v", err)
-	}
-	garbage := filepath.Join(t.TempDir(), "garbage")
-	if err := os.WriteFile(garbage, []byte("not a program"), 0o700); err != nil {
-		t.Fatalf("WriteFile: %v", err)
+	plain, garbage := filepath.Join(t.TempDir(), "plain"), filepath.Join(t.TempDir(), "garbage")
+	for path, mode := range map[string]os.FileMode{plain: 0o600, garbage: 0o700} {
+		// A process that another test starts meanwhile would have the file open for writing until it becomes its
+		// program, and the system executes no such file.
+		syscall.ForkLock.RLock()
+		err := os.WriteFile(path, []byte("not a program"), mode)
+		syscall.ForkLock.RUnlock()
+		if err != nil {
+			t.Fatalf("WriteFile: %v", err)
+		}
 	}
 	noCommand := fleet.RunError{Reason: processrunner.ReasonNoCommand, Permanent: true}
 	for name, c := range map[string]struct {
