@@ -67,7 +67,7 @@ func (s *traced) await(traceID, name string, n int) []otlptest.Span {
 	s.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for {
 		found := s.spans(traceID, name)
 		if len(found) == n {
