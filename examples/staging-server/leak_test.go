@@ -63,7 +63,7 @@ func TestNothingLeaks(t *testing.T) {
 	l.quoting.Store(false)
 	l.finn.kill()
 	l.drive(t, "Finn is away", l.everywhere()...)
-	eventually(t, 10*time.Second, "the circuit is open", func() bool {
+	eventually(t, time.Minute, "the circuit is open", func() bool {
 		l.drive(t, "Finn is away", l.towardsFinn()...)
 		return circuitOpen.MatchString(l.metrics(t))
 	})

@@ -43,7 +43,7 @@ func (n *natsServer) start() {
 		n.t.Fatal(err)
 	}
 	server.Start()
-	if !server.ReadyForConnections(10 * time.Second) {
+	if !server.ReadyForConnections(time.Minute) {
 		n.t.Fatal("NATS does not start")
 	}
 	n.server = server

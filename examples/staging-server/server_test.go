@@ -88,7 +88,8 @@ func serve(t *testing.T, binary string, env ...string) *running {
 	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	const limit = time.Minute
+	deadline := time.After(limit)
 	for {
 		response, err := http.Get(r.url + "/readyz")
 		if err == nil {
@@ -102,7 +103,7 @@ func serve(t *testing.T, binary string, env ...string) *running {
 		case err := <-r.exited:
 			t.Fatalf("the server ended: %v\n%s", err, r.stderr)
 		case <-deadline:
-			t.Fatal("the server is not ready after 30 s")
+			t.Fatalf("the server is not ready after %s", limit)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (f *finnProcess) start() {
 	if err := f.cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
-	eventually(f.t, 10*time.Second, "Finn answers", func() bool {
+	eventually(f.t, time.Minute, "Finn answers", func() bool {
 		response, err := http.Get(f.url() + "/healthz")
 		if err == nil {
 			_ = response.Body.Close()
