@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -146,41 +148,79 @@ func (s *Server) Remove() {
 // Pause holds the server and its backends still, as if their machine hung, and returns the function that
 // lets them go on. Linux only: it looks for the backends in /proc.
 func (s *Server) Pause() (resume func(), err error) {
-	processes, err := s.processes()
-	if err != nil {
-		return nil, err
-	}
+	processes := []int{s.process.PID()}
 	signal := func(signal syscall.Signal) {
 		for _, pid := range processes {
 			_ = syscall.Kill(pid, signal) // One that has ended meanwhile needs nothing.
 		}
 	}
+	resume = func() { signal(syscall.SIGCONT) }
+	// The server first: only when it stands does it make no backend that is not seen below.
 	signal(syscall.SIGSTOP)
-	return func() { signal(syscall.SIGCONT) }, nil
+	backends, err := backendsOf(processes[0])
+	if err != nil {
+		resume()
+		return nil, err
+	}
+	processes = append(processes, backends...)
+	signal(syscall.SIGSTOP)
+	return resume, nil
 }
 
-// processes lists the server, which comes first and so makes no new backends, and its children.
-func (s *Server) processes() ([]int, error) {
-	server := s.process.PID()
-	all := []int{server}
-	entries, err := filepath.Glob("/proc/[0-9]*/stat")
+// backendsOf waits until the server stands, and lists its children.
+func backendsOf(server int) ([]int, error) {
+	limit := time.NewTimer(pauseLimit)
+	defer limit.Stop()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		state, _, err := status(server)
+		if err != nil {
+			return nil, fmt.Errorf("look at the server: %w", err)
+		}
+		if state == "T" {
+			break
+		}
+		select {
+		case <-look.C:
+		case <-limit.C:
+			return nil, fmt.Errorf("the server does not stand, its state is %s", state)
+		}
+	}
+	entries, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, fmt.Errorf("look for backends: %w", err)
 	}
+	var backends []int
 	for _, entry := range entries {
-		raw, err := os.ReadFile(entry) //nolint:gosec // A path below /proc.
+		pid, err := strconv.Atoi(filepath.Base(entry))
 		if err != nil {
-			continue // It has ended.
+			continue
 		}
-		// pid (name) state ppid ...; the name may hold anything.
-		_, after, _ := strings.Cut(string(raw), ") ")
-		fields := strings.Fields(after)
-		if len(fields) > 1 && fields[1] == strconv.Itoa(server) {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(entry)))
-			if err == nil {
-				all = append(all, pid)
-			}
+		if _, parent, err := status(pid); err == nil && parent == server { // Else it has ended.
+			backends = append(backends, pid)
 		}
 	}
-	return all, nil
+	return backends, nil
+}
+
+// pauseLimit is how long a server may take until it stands.
+const pauseLimit = 10 * time.Second
+
+// status is the state of a process, and its parent.
+func status(pid int) (state string, parent int, err error) {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", 0, fmt.Errorf("status: %w", err)
+	}
+	// pid (name) state ppid ...; the name may hold anything.
+	fields := strings.Fields(string(raw[bytes.LastIndex(raw, []byte(") "))+1:]))
+	if len(fields) < 2 {
+		return "", 0, fmt.Errorf("status: %q", raw)
+	}
+	parent, err = strconv.Atoi(fields[1])
+	if err != nil {
+		return "", 0, fmt.Errorf("status: %w", err)
+	}
+	return fields[0], parent, nil
 }
