@@ -54,8 +54,8 @@ func (n *natsServer) stop() {
 	n.server.WaitForShutdown()
 }
 
-// check wants one signal of each acknowledged task's admission in the stream.
-func (n *natsServer) check(t *testing.T, known *acknowledged) {
+// told counts the signals of admissions in the stream, by task.
+func (n *natsServer) told(t *testing.T) map[string]int {
 	t.Helper()
 	conn, err := nats.Connect(n.url())
 	if err != nil {
@@ -90,9 +90,27 @@ func (n *natsServer) check(t *testing.T, known *acknowledged) {
 			told[signal.TaskID]++
 		}
 		if n == 0 {
-			break
+			return told
 		}
 	}
+}
+
+// toldAll says whether the admission of each acknowledged task is in the stream.
+func (n *natsServer) toldAll(t *testing.T, known *acknowledged) bool {
+	t.Helper()
+	told := n.told(t)
+	for id := range known.tasks {
+		if told[id] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// check wants one signal of each acknowledged task's admission in the stream.
+func (n *natsServer) check(t *testing.T, known *acknowledged) {
+	t.Helper()
+	told := n.told(t)
 	for id := range known.tasks {
 		if told[id] != 1 {
 			t.Errorf("the admission of task %s was told %d times", id, told[id])

@@ -259,6 +259,8 @@ func TestDependenciesAway(t *testing.T) {
 	for id, token := range o.known.tasks {
 		awaitTerminal(t, o.server.url, token, id)
 	}
+	// What was about to be published when the database went is handed out again within three minutes.
+	eventually(t, 4*time.Minute, "each admission is told", func() bool { return o.nats.toldAll(t, o.known) })
 	o.server.stop(t)
 	if out, err := command(t, o.binary, o.database, "reputation", "verify"); err != nil {
 		t.Errorf("verify: %v\n%s", err, out)
