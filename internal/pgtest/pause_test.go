@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// clients connect all the while, ask the server for its time, and remember what it said.
+// clients ask the server for its time again and again, each on a connection of its own, and remember what it said.
 type clients struct {
 	running sync.WaitGroup
 
@@ -22,26 +22,33 @@ type clients struct {
 	told []time.Time // GUARDED_BY(mu)
 }
 
-func (c *clients) run(ctx context.Context, url string) {
-	const connections, questions = 8, 3
-	for range connections {
+// run has one client after the other connect, a few at a time, and tells of each.
+func (c *clients) run(ctx context.Context, url string, connected chan<- struct{}) {
+	const atATime, each = 8, 15
+	for range atATime {
 		c.running.Go(func() {
-			for ctx.Err() == nil {
+			for range each {
 				conn, err := pgx.Connect(ctx, url)
 				if err != nil {
-					continue
+					return
 				}
-				for range questions {
-					var now time.Time
-					if conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now) == nil {
-						c.mu.Lock()
-						c.told = append(c.told, now)
-						c.mu.Unlock()
-					}
-				}
-				_ = conn.Close(context.WithoutCancel(ctx))
+				connected <- struct{}{}
+				c.running.Go(func() { c.ask(ctx, conn) })
 			}
 		})
+	}
+}
+
+func (c *clients) ask(ctx context.Context, conn *pgx.Conn) {
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for {
+		var now time.Time
+		if conn.QueryRow(ctx, "SELECT clock_timestamp() FROM pg_sleep(0.01)").Scan(&now) != nil {
+			return
+		}
+		c.mu.Lock()
+		c.told = append(c.told, now)
+		c.mu.Unlock()
 	}
 }
 
@@ -53,8 +60,11 @@ func TestPauseHoldsEveryBackend(t *testing.T) {
 	for range 5 {
 		var c clients
 		ctx, cancel := context.WithCancel(t.Context())
-		c.run(ctx, server.URL())
-		<-time.After(hold / 2)
+		connected := make(chan struct{}, 1000)
+		c.run(ctx, server.URL(), connected)
+		for range 20 {
+			<-connected
+		}
 		resume, err := server.Pause()
 		if err != nil {
 			t.Fatal(err)
@@ -62,8 +72,8 @@ func TestPauseHoldsEveryBackend(t *testing.T) {
 		paused := time.Now().Add(margin) // A signal may take a moment.
 		<-time.After(hold)
 		resumed := time.Now()
-		resume()
 		cancel()
+		resume()
 		c.running.Wait()
 		answers := 0
 		for _, at := range c.told {
