@@ -33,8 +33,11 @@ func TestNothingIsLeft(t *testing.T) {
 		interrupt bool
 		wantError bool
 	}{
-		"ended":       {tests: []string{"-test.run=^(TestHealth|TestChat)$"}, until: chatBegins},
-		"interrupted": {tests: []string{"-test.run=^(TestHealth|TestChat)$"}, until: chatBegins, interrupt: true, wantError: true},
+		"ended": {tests: []string{"-test.run=^(TestHealth|TestChat)$"}, until: chatBegins},
+		"interrupted": {
+			// Again and again: it must not have ended before it is interrupted.
+			tests: []string{"-test.run=^(TestHealth|TestChat)$", "-test.count=1000"}, until: chatBegins, interrupt: true, wantError: true,
+		},
 		"interrupted while the stack starts": {
 			tests: []string{"-test.run=^TestHealth$"}, until: printed("=== RUN   TestHealth"), interrupt: true, wantError: true,
 		},
