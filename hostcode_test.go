@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"dixie"
+	"dixie/fleet"
+	fleetmemory "dixie/fleet/memory"
 	"dixie/internal/wallet"
 	"dixie/reputation"
 	"dixie/reputation/memory"
@@ -121,6 +123,26 @@ func TestCheckThatHangs(t *testing.T) {
 	close(release)
 	for tick := time.Tick(5 * time.Millisecond); s.do(http.MethodGet, "/readyz", "", "").status != http.StatusOK; {
 		<-tick
+	}
+}
+
+// hangingTasks is a store of tasks that counts them as long as somebody waits.
+type hangingTasks struct{ *fleetmemory.Store }
+
+// Health implements fleet.Store.
+func (hangingTasks) Health(ctx context.Context) (fleet.Health, error) {
+	<-ctx.Done()
+	return fleet.Health{}, context.Cause(ctx)
+}
+
+// TestGovernorThatHangs is told of, although its time is over then.
+func TestGovernorThatHangs(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	s := start(t, nil, logInto(&log), dixie.WithFleet(dixie.FleetConfig{Store: hangingTasks{fleetmemory.New(fleetmemory.Config{})}}))
+	got := s.do(http.MethodGet, "/api/health", "", "")
+	if lines := linesOf(t, &log, "does not answer"); len(lines) != 1 || lines[0]["dependency"] != "fleet-governor" {
+		t.Errorf("%d: %v", got.status, lines)
 	}
 }
 

@@ -20,6 +20,8 @@ func TestConfigProblems(t *testing.T) {
 		"server 1 is not a URL":              {URL: "nats://user:hunter2@ho st"},
 		"server 1 names no host":             {URL: "nats://user:hunter2@:4222"},
 		"server 2 names no host":             {URL: "nats://host,tls://"},
+		"server 1 has a port that is not":    {URL: "nats://user:hunter2@host:0"},
+		"server 2 has a port that is not":    {URL: "nats://host,nats://user:hunter2@host:99999"},
 		"more than a host and a port":        {URL: "nats://user:hunter2@host/path?token=hunter2"},
 		"Buffer is -1":                       {URL: "nats://user:hunter2@host", Buffer: -1},
 		"Buffer is 65537, not within 0 and ": {URL: "nats://user:hunter2@host", Buffer: signals.MaxBuffer + 1},
