@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -102,9 +101,11 @@ func (s *stack) start(ctx context.Context, c stackConfig) error {
 	if s.folder, err = os.MkdirTemp("", "dixie-e2e-stack-"); err != nil {
 		return fmt.Errorf("folder for the stack: %w", err)
 	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
+	var ports [3]int
+	for i := range ports {
+		if ports[i], err = testserver.FreePort(); err != nil {
+			return fmt.Errorf("find a port: %w", err)
+		}
 	}
 	if err := s.startNATS(ports[0]); err != nil {
 		return err
@@ -207,26 +208,6 @@ func (s *stack) end() error {
 		s.nats.WaitForShutdown()
 	}
 	return errors.Join(append(problems, os.RemoveAll(s.folder))...)
-}
-
-// freePorts are ports that nobody listens on, each another.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	var held []io.Closer // Until all are found.
-	defer func() {
-		for _, listener := range held {
-			_ = listener.Close()
-		}
-	}()
-	for i := range ports {
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a port: %w", err)
-		}
-		held = append(held, listener)
-		ports[i] = listener.Addr().(*net.TCPAddr).Port //nolint:errcheck // A TCP listener has such an address.
-	}
-	return ports, nil
 }
 
 // process is a program that can be stopped and started again.

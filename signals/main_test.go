@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"dixie/fleet"
 	"dixie/internal/chat"
 	"dixie/internal/pgtest"
+	"dixie/internal/testserver"
 	"dixie/signals"
 )
 
@@ -43,8 +43,12 @@ type natsServer struct {
 // startNATS starts a server with JetStream, which ends with the test.
 func startNATS(tb testing.TB, adjust ...func(*server.Options)) *natsServer {
 	tb.Helper()
+	port, err := testserver.FreePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
 	s := &natsServer{opts: server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: tb.TempDir(), NoLog: true, NoSigs: true,
 	}}
 	for _, change := range adjust {
 		change(&s.opts)
@@ -67,11 +71,6 @@ func (s *natsServer) run(tb testing.TB) {
 	if !started.ReadyForConnections(patience) {
 		tb.Fatal("the server does not start")
 	}
-	address, ok := started.Addr().(*net.TCPAddr)
-	if !ok {
-		tb.Fatalf("the server listens on %v", started.Addr())
-	}
-	s.opts.Port = address.Port
 }
 
 func (s *natsServer) stop() {

@@ -24,11 +24,7 @@ type Server struct {
 	process testserver.Process
 }
 
-const (
-	databases = 1000
-	// portsToTry is more than one, as another process may take a port that was free a moment ago.
-	portsToTry = 3
-)
+const databases = 1000
 
 // Create starts a server on a free port. Remove it.
 func Create() (*Server, error) {
@@ -41,16 +37,14 @@ func Create() (*Server, error) {
 		return nil, fmt.Errorf("folder for the server: %w", err)
 	}
 	s := &Server{program: program, folder: folder}
-	for range portsToTry {
-		if s.port, err = testserver.FreePort(); err == nil {
-			err = s.Start()
-		}
-		if err == nil {
-			return s, nil
-		}
+	if s.port, err = testserver.FreePort(); err == nil {
+		err = s.Start()
 	}
-	s.Remove()
-	return nil, err
+	if err != nil {
+		s.Remove()
+		return nil, err
+	}
+	return s, nil
 }
 
 // URL names the server's database 0.

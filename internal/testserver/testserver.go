@@ -5,7 +5,6 @@ package testserver
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,19 +27,6 @@ func Unavailable(tb testing.TB, service string, err error) {
 		tb.Fatalf("%s is required: %v", service, err)
 	}
 	tb.Skipf("no %s: %v", service, err)
-}
-
-// FreePort is a port of loopback that was free a moment ago.
-func FreePort() (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert,errcheck // A TCP listener has such an address.
-	if err := listener.Close(); err != nil {
-		return 0, fmt.Errorf("find a port: %w", err)
-	}
-	return port, nil
 }
 
 // Process is a server that can be started again when it has ended. It is for one goroutine at a time.
