@@ -13,6 +13,7 @@ import (
 
 	"dixie"
 	"dixie/fleet"
+	"dixie/fleet/memory"
 	"dixie/internal/wallet"
 )
 
@@ -97,6 +98,21 @@ func TestTaskRunsAtFinn(t *testing.T) {
 	want(t, "gone", s.do(http.MethodGet, "/api/fleet/tasks/"+id, token, ""), http.StatusNotFound, "not_found")
 	want(t, "no UUID", s.do(http.MethodGet, "/api/fleet/tasks/abc", token, ""), http.StatusNotFound, "not_found")
 	want(t, "no identifier", s.do(http.MethodGet, "/api/fleet/tasks/a.b", token, ""), http.StatusBadRequest, "invalid_request")
+}
+
+// TestStoreInUse hands a Handler's store to a second one, which is refused and leaves the first at work.
+func TestStoreInUse(t *testing.T) {
+	t.Parallel()
+	tasks := dixie.WithFleet(dixie.FleetConfig{Store: memory.New(memory.Config{})})
+	s := start(t, nil, tasks)
+	if _, err := dixie.New(dixie.WithEnvironment(dixie.Test), tasks); err == nil {
+		t.Fatal("a store in use was accepted")
+	}
+	token := s.token()
+	spawned := s.do(http.MethodPost, "/api/fleet/spawn", token, spawnBody("say marmalade"))
+	want(t, "spawn", spawned, http.StatusCreated, "")
+	id, _ := spawned.field("taskId").(string)
+	s.awaitStatus(token, id, "completed")
 }
 
 func TestParallelSpawnsKeepTheLimit(t *testing.T) {

@@ -129,11 +129,16 @@ func (s *Service) Start(ctx context.Context) error {
 
 // Close takes no more tasks, cancels the attempts at work with [ErrShutdown] and waits until they have
 // ended or ctx has, which is then the error. In an ephemeral store their tasks end as failed; from any
-// other they go to the next process. Closing again waits again. The Store is not closed.
+// other they go to the next process. Closing again waits again. A Store that this Service did not start,
+// because another has it, is left alone.
 func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
+	started := s.started
 	s.mu.Unlock()
+	if !started {
+		return nil
+	}
 	if err := s.cfg.Store.Stop(ctx); err != nil {
 		return fmt.Errorf("fleet: stopping: %w", err)
 	}

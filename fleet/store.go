@@ -91,7 +91,8 @@ type Logs interface {
 type Dispatcher interface {
 	// Start begins to call work for due attempts, at most workers at a time, and returns. Attempts that
 	// were enqueued earlier count. An attempt whose work returned an error is handed out again a little
-	// later. ctx bounds only the start itself. Start is called once.
+	// later. ctx bounds only the start itself. After an error nothing more runs than before. A store that
+	// has been started cannot be started again, not even after Stop: that is an error.
 	//
 	// The context of work is cancelled by Stop, with [ErrShutdown] as its cause. The store may also cancel
 	// that of one attempt, with [ErrStopped], when another process has ended the task or given it to a

@@ -18,6 +18,7 @@ func dispatchCases() []testCase {
 		{"Dispatch/no more at a time than workers", dispatchWorkers},
 		{"Dispatch/an error asks for another delivery", dispatchAgain},
 		{"Dispatch/a later attempt does not wait for an earlier one", dispatchRescued},
+		{"Dispatch/a second service is refused and stops nothing", dispatchSecondService},
 		{"Dispatch/stop cancels and waits", dispatchStops},
 		{"Dispatch/stop gives up with its context", dispatchStopBounded},
 	}
@@ -78,6 +79,52 @@ func dispatchAdmitted(b *bench) {
 	b.wantAttempt(receive(b, handed), before.ID, 1)
 	after := b.admit(bob, time.Now().UTC(), 1)
 	b.wantAttempt(receive(b, handed), after.ID, 1)
+}
+
+// dispatchSecondService is a host that hands a store to two services: the second cannot have it, and its
+// clean-up must not take it away from the first.
+func dispatchSecondService(b *bench) {
+	ran := make(chan string, 10)
+	service := func() *fleet.Service {
+		s, err := fleet.New(fleet.Config{
+			Store: b.store, Policy: everything{},
+			Runner: fleet.RunnerFunc(func(_ context.Context, job fleet.Job, _ fleet.Report) error {
+				ran <- job.Task.ID
+				return nil
+			}),
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	first, second := service(), service()
+	if err := first.Start(b.ctx); err != nil {
+		b.Fatalf("Start: %v", err)
+	}
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := first.Close(ctx); err != nil {
+			b.Errorf("Close: %v", err)
+		}
+	})
+	if err := second.Start(b.ctx); err == nil {
+		b.Error("a store in use was started again")
+	}
+	if err := second.Close(b.ctx); err != nil {
+		b.Errorf("closing what did not start: %v", err)
+	}
+	if task := b.admit(alice, time.Now().UTC(), 1); receive(b, ran) != task.ID {
+		b.Errorf("something else than %s ran", task.ID)
+	}
+}
+
+// everything is a policy that admits whatever is asked for.
+type everything struct{}
+
+func (everything) Decide(fleet.Request, fleet.Snapshot) fleet.Decision {
+	return fleet.Decision{Admit: true}
 }
 
 func dispatchLater(b *bench) {
