@@ -386,7 +386,8 @@ func (h *Handler) FinnURL() string { return h.finnURL }
 // Shutdown refuses new requests, lets running ones end, streams and WebSockets included, stops the tasks
 // that run here, and then closes what New opened. When ctx ends first, what still runs is cut off, has
 // two seconds to clean up, and the error says what it was. Call http.Server.Shutdown beside it, which
-// stops listening. Shutdown may be called again, also while it runs: every call returns the same result,
+// stops listening, and wait for both before the process ends: when Shutdown returns, answers are made, but
+// net/http, and what is wrapped around the Handler, may still be sending them. Shutdown may be called again, also while it runs: every call returns the same result,
 // and the first context to end cuts off what still runs.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.shutdown.Do(func() { go h.close() }) //nolint:contextcheck // It outlives this caller.

@@ -9,9 +9,12 @@
 //		return err
 //	}
 //	server := &http.Server{Addr: "127.0.0.1:3001", Handler: h, ReadHeaderTimeout: 10 * time.Second}
-//	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
-//	err = server.ListenAndServe()
-//	return errors.Join(err, h.Shutdown(context.Background()))
+//	sent := make(chan error, 1)
+//	context.AfterFunc(ctx, func() { sent <- server.Shutdown(context.Background()) })
+//	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+//		return errors.Join(err, h.Shutdown(context.Background()))
+//	}
+//	return errors.Join(h.Shutdown(context.Background()), <-sent)
 //
 // A request goes one way: middleware, handler, service, a pure decision inside an atomic store, answer.
 // Sub-packages:

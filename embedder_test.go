@@ -1,12 +1,18 @@
 package dixie_test
 
 import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"dixie"
 )
@@ -58,9 +64,9 @@ func TestHostsImplementEveryInterface(t *testing.T) {
 	}
 }
 
-// TestReadmeEmbedding compiles the program that the README shows to embedders.
-func TestReadmeEmbedding(t *testing.T) {
-	t.Parallel()
+// readmeProgram is the program that the README shows to embedders.
+func readmeProgram(t *testing.T) []byte {
+	t.Helper()
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -69,5 +75,98 @@ func TestReadmeEmbedding(t *testing.T) {
 	if block == nil {
 		t.Fatal("README.md has no program after <!-- embed -->")
 	}
-	hostModule(t, block[1])
+	return block[1]
+}
+
+// middleware is a host's own: it is at work for a while after the Handler has answered.
+const middleware = `
+func late(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		if r.URL.Path == "/livez" {
+			println("answered")
+			time.Sleep(500 * time.Millisecond)
+		}
+	})
+}
+`
+
+// TestProgramsStopGracefully compiles and runs what embedders are shown, with middleware of their own around the
+// Handler, and tells it to stop when the Handler is done with a request and the middleware is not.
+func TestProgramsStopGracefully(t *testing.T) {
+	t.Parallel()
+	embedded, err := os.ReadFile("examples/embedded/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, program := range map[string][]byte{"README": readmeProgram(t), "examples/embedded": embedded} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := freeAddress(t)
+			text := strings.ReplaceAll(string(program), "127.0.0.1:3001", address)
+			text = regexp.MustCompile(`Handler: (\w+),`).ReplaceAllString(text, "Handler: late($1),") + middleware
+			host := exec.CommandContext(t.Context(), hostModule(t, []byte(text)))
+			output, err := host.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := host.Start(); err != nil {
+				t.Fatal(err)
+			}
+			answer := make(chan int, 1)
+			go func() { answer <- livez(t, address) }()
+			var said strings.Builder
+			for lines := bufio.NewScanner(output); lines.Scan(); {
+				said.WriteString(lines.Text() + "\n")
+				if lines.Text() == "answered" {
+					if err := host.Process.Signal(syscall.SIGTERM); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if err := host.Wait(); err != nil {
+				t.Errorf("%v, after it said:\n%s", err, said.String())
+			}
+			if status := <-answer; status != http.StatusOK {
+				t.Errorf("the running request was answered with %d; it said:\n%s", status, said.String())
+			}
+		})
+	}
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// livez asks until somebody listens, and returns the status of the answer, or 0.
+func livez(t *testing.T, address string) int {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 500 {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/livez", nil)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		response, err := client.Do(request)
+		if err == nil {
+			_ = response.Body.Close()
+			return response.StatusCode
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Error(err)
+			return 0
+		}
+		<-tick.C
+	}
+	t.Error("nobody listens")
+	return 0
 }

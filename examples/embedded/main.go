@@ -14,26 +14,37 @@ import (
 )
 
 func main() {
-	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := serve(ctx)
+	stop()
 	if err != nil {
 		log.Fatal(err)
+	}
+}
+
+// serve serves until ctx is done, and then lets running answers end for ten seconds.
+func serve(ctx context.Context) error {
+	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
+	if err != nil {
+		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", h)
 	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello\n")) })
 	server := &http.Server{Addr: "127.0.0.1:3001", Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+	served := make(chan error, 1)
+	go func() { served <- server.ListenAndServe() }()
 	log.Println("serving on http://localhost:3001")
-	served := server.ListenAndServe()
-	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	select {
+	case <-ctx.Done():
+	case err = <-served: // The address is taken, say.
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := h.Shutdown(drain); err != nil {
-		log.Println(err)
-	}
-	if !errors.Is(served, http.ErrServerClosed) {
-		log.Fatal(served) //nolint:gocritic // Everything is closed already.
-	}
+	// Each waits for what the other does not see: the Handler for streams, sockets and tasks, the server until the
+	// answers are sent.
+	sent := make(chan error, 1)
+	go func() { sent <- server.Shutdown(drain) }()
+	return errors.Join(err, h.Shutdown(drain), <-sent)
 }
