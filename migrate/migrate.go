@@ -75,10 +75,15 @@ type Migrator struct {
 	logger     *slog.Logger
 }
 
-// New reads the URL or DSN of the database, as pgx does, and connects to nothing.
+// New reads the URL or DSN of the database, as pgx does, and connects to nothing. An empty one is refused.
 func New(databaseURL string, cfg Config) (*Migrator, error) {
 	if cfg.LockTimeout < 0 {
 		return nil, errors.New("migrate: LockTimeout is negative")
+	}
+
+	if databaseURL == "" {
+		// pgx would take what PGHOST and the like name, which nobody may have meant to be migrated.
+		return nil, errors.New("migrate: the URL is empty")
 	}
 
 	// Read as a pool's, so that a URL with settings for the pool is good here too.

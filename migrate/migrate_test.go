@@ -316,7 +316,10 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := migrate.New("postgres://u:secret@%zz/", migrate.Config{}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a URL that is none: %v", err)
 	}
-	if _, err := migrate.New("", migrate.Config{LockTimeout: -1}); err == nil {
+	if _, err := migrate.New("", migrate.Config{}); err == nil || !strings.Contains(err.Error(), "the URL is empty") {
+		t.Errorf("no URL: %v", err)
+	}
+	if _, err := migrate.New("postgres://h/", migrate.Config{LockTimeout: -1}); err == nil {
 		t.Error("a negative time-out was accepted")
 	}
 	m := newMigrator(t, "postgres://u@127.0.0.1:1/x?connect_timeout=1", migrate.Config{})
