@@ -23,7 +23,6 @@ import (
 	"dixie/internal/contextlog"
 	"dixie/internal/httpapi"
 	"dixie/internal/instruments"
-	"dixie/internal/wallet"
 	"dixie/reputation"
 	reputationmemory "dixie/reputation/memory"
 )
@@ -177,6 +176,7 @@ func fillStore[S comparable](s *settings, store *S, holds, option string, inMemo
 		s.warnDefault(holds + " in memory")
 	case *store == none:
 		return s.missing("a store for "+holds, option)
+	case isNil(*store): // The check of all that options hold reports it.
 	case isEphemeral(*store) && !s.environment.relaxed():
 		return fmt.Errorf("%s: a store for %s in memory is not allowed in %s: it forgets everything when the process ends",
 			option, holds, s.environment)
@@ -192,44 +192,6 @@ func isEphemeral(store any) bool {
 
 // DefaultOrigin is an origin in development and test when none is given; the same with 127.0.0.1 is the other.
 const DefaultOrigin = "http://localhost:3001"
-
-// check makes and drops what validates its own configuration and starts nothing.
-func (s *settings) check() []error {
-	var problems []error
-	report := func(option string, err error) {
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", option, err))
-		}
-	}
-	if len(s.auth.TokenSecret) > 0 {
-		_, err := auth.NewHS256(s.auth.TokenSecret)
-		report("WithAuth", err)
-	}
-	report("WithAuth", auth.CheckAdminKey(s.auth.AdminKey))
-	if s.finn.URL != "" {
-		client, err := finn.New(s.finn)
-		report("WithFinn", err)
-		if err == nil {
-			_ = client.Close()
-		}
-	}
-	for i, admin := range s.governance.Admins {
-		if _, ok := wallet.Parse(admin); !ok {
-			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
-		}
-	}
-	policy, err := s.policy()
-	report("WithGovernance", err)
-	if err == nil && s.fleet.Store != nil {
-		cfg := s.fleetConfig(policy)
-		if cfg.Runner == nil {
-			cfg.Runner = fleet.RunnerFunc(nil) // Stands for the one that needs the client.
-		}
-		_, err := fleet.New(cfg)
-		report("WithFleet", err)
-	}
-	return problems
-}
 
 // policy is what admits tasks.
 func (s *settings) policy() (*governance.Policy, error) {
@@ -387,8 +349,9 @@ func (h *Handler) FinnURL() string { return h.finnURL }
 // that run here, and then closes what New opened. When ctx ends first, what still runs is cut off, has
 // two seconds to clean up, and the error says what it was. Call http.Server.Shutdown beside it, which
 // stops listening, and wait for both before the process ends: when Shutdown returns, answers are made, but
-// net/http, and what is wrapped around the Handler, may still be sending them. Shutdown may be called again, also while it runs: every call returns the same result,
-// and the first context to end cuts off what still runs.
+// net/http, and what is wrapped around the Handler, may still be sending them. Shutdown may be called
+// again, also while it runs: every call returns the same result, and the first context to end cuts off
+// what still runs.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.shutdown.Do(func() { go h.close() }) //nolint:contextcheck // It outlives this caller.
 	stop := context.AfterFunc(ctx, func() { h.losePatience(context.Cause(ctx)) })

@@ -34,8 +34,12 @@ type Sessions struct {
 
 var _ chat.SessionStore = (*Sessions)(nil)
 
-// New returns a store on the pool, which the caller keeps and closes after everything that uses the store.
+// New returns a store on the pool, which the caller keeps and closes after everything that uses the store. Without a
+// pool there is no store: it is nil then, which dixie.New refuses.
 func New(pool *pgxpool.Pool) *Sessions {
+	if pool == nil {
+		return nil
+	}
 	seen, _ := lru.New[string, chat.Session](cachedSessions) // It fails on a size of zero or less, and on nothing else.
 	return &Sessions{pool: pool, seen: seen}
 }

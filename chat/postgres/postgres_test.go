@@ -83,3 +83,11 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("when it is back: %+v, %v", got, err)
 	}
 }
+
+// TestNoPool: without a pool there is no store, which whoever takes one can tell.
+func TestNoPool(t *testing.T) {
+	t.Parallel()
+	if sessions := postgres.New(nil); sessions != nil {
+		t.Error("a store without a pool")
+	}
+}

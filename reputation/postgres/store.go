@@ -27,8 +27,14 @@ type Store struct {
 
 var _ reputation.Store = (*Store)(nil)
 
-// New returns a store on the pool, which the caller keeps and closes after everything that uses the store.
-func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool} }
+// New returns a store on the pool, which the caller keeps and closes after everything that uses the store. Without a
+// pool there is no store: it is nil then, which dixie.New refuses.
+func New(pool *pgxpool.Pool) *Store {
+	if pool == nil {
+		return nil
+	}
+	return &Store{pool: pool}
+}
 
 const (
 	beginBatch = `BEGIN`

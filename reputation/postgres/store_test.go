@@ -269,3 +269,11 @@ func TestKilledWhileRecording(t *testing.T) {
 	verify(t, store, len(stored))
 	t.Logf("%d processes killed; %d events acknowledged, %d stored", kills, len(acknowledged), len(stored))
 }
+
+// TestNoPool: without a pool there is no store, which whoever takes one can tell.
+func TestNoPool(t *testing.T) {
+	t.Parallel()
+	if store := postgres.New(nil); store != nil {
+		t.Error("a store without a pool")
+	}
+}

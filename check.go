@@ -1,0 +1,52 @@
+package dixie
+
+import (
+	"fmt"
+
+	"dixie/finn"
+	"dixie/fleet"
+	fleetmemory "dixie/fleet/memory"
+	"dixie/internal/auth"
+	"dixie/internal/wallet"
+)
+
+// check makes and drops what validates its own configuration and starts nothing.
+func (s *settings) check() []error {
+	problems := s.nilPointers()
+	report := func(option string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", option, err))
+		}
+	}
+	if len(s.auth.TokenSecret) > 0 {
+		_, err := auth.NewHS256(s.auth.TokenSecret)
+		report("WithAuth", err)
+	}
+	report("WithAuth", auth.CheckAdminKey(s.auth.AdminKey))
+	if s.finn.URL != "" {
+		client, err := finn.New(s.finn)
+		report("WithFinn", err)
+		if err == nil {
+			_ = client.Close()
+		}
+	}
+	for i, admin := range s.governance.Admins {
+		if _, ok := wallet.Parse(admin); !ok {
+			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
+		}
+	}
+	policy, err := s.policy()
+	report("WithGovernance", err)
+	if err == nil {
+		cfg := s.fleetConfig(policy)
+		if cfg.Runner == nil {
+			cfg.Runner = fleet.RunnerFunc(nil) // Stands for the one that needs the client.
+		}
+		if cfg.Store == nil || isNil(cfg.Store) {
+			cfg.Store = fleetmemory.New(fleetmemory.Config{}) // Stands for the one that is missing.
+		}
+		_, err := fleet.New(cfg)
+		report("WithFleet", err)
+	}
+	return problems
+}

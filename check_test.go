@@ -1,0 +1,69 @@
+package dixie_test
+
+import (
+	"strings"
+	"testing"
+
+	"dixie"
+	"dixie/finn"
+	"dixie/fleet"
+	fleetmemory "dixie/fleet/memory"
+	"dixie/governance"
+	reputationmemory "dixie/reputation/memory"
+)
+
+// refused calls New with options that it must not take, and returns what it says.
+func refused(t *testing.T, opts ...dixie.Option) string {
+	t.Helper()
+	h, err := dixie.New(append([]dixie.Option{dixie.WithEnvironment(dixie.Test)}, opts...)...)
+	if err == nil {
+		_ = h.Shutdown(t.Context())
+		t.Fatal("accepted")
+	}
+	return err.Error()
+}
+
+// wantParts looks for what a text must hold.
+func wantParts(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is not in %s", part, text)
+		}
+	}
+}
+
+// What options take, as hosts implement it.
+type (
+	hostAllowlist struct{ dixie.Allowlist }
+	hostNonces    struct{ dixie.NonceStore }
+	hostTickets   struct{ dixie.TicketStore }
+	hostLimiter   struct{ dixie.RateLimiter }
+	hostTiers     struct{ governance.TierCache }
+	hostSessions  struct{ dixie.SessionStore }
+	hostLock      struct{ dixie.TurnLock }
+	hostRelay     struct{ dixie.TurnRelay }
+)
+
+// TestNilPointersAreRefused: what a constructor returned beside an error that nobody read is named, together with
+// all else that is wrong, and not called.
+func TestNilPointersAreRefused(t *testing.T) {
+	t.Parallel()
+	said := refused(t,
+		dixie.WithAllowlist((*hostAllowlist)(nil)),
+		dixie.WithAuth(dixie.AuthConfig{Nonces: (*hostNonces)(nil), Tickets: (*hostTickets)(nil)}),
+		dixie.WithRateLimit(dixie.RateLimitConfig{Limiter: (*hostLimiter)(nil)}),
+		dixie.WithGovernance(dixie.GovernanceConfig{Stakes: (*finn.Client)(nil), TierCache: (*hostTiers)(nil)}),
+		dixie.WithFleet(dixie.FleetConfig{Store: (*fleetmemory.Store)(nil), Runner: fleet.RunnerFunc(nil), Workers: -1}),
+		dixie.WithReputation(dixie.ReputationConfig{Store: (*reputationmemory.Store)(nil)}),
+		dixie.WithChat(dixie.ChatConfig{Sessions: (*hostSessions)(nil), Lock: (*hostLock)(nil), Relay: (*hostRelay)(nil)}),
+	)
+	wantParts(t, said,
+		"WithAllowlist: the allowlist is a nil *dixie_test.hostAllowlist",
+		"WithAuth: Nonces is", "WithAuth: Tickets is", "WithRateLimit: Limiter is", "WithGovernance: Stakes is", "WithGovernance: TierCache is",
+		"WithFleet: Store is a nil *memory.Store", "WithFleet: Runner is a nil fleet.RunnerFunc", "WithReputation: Store is",
+		"WithChat: Sessions is", "WithChat: Lock is", "WithChat: Relay is",
+		"Workers is negative")
+	strict := refused(t, dixie.WithEnvironment(dixie.Production), dixie.WithFleet(dixie.FleetConfig{Store: (*fleetmemory.Store)(nil)}))
+	wantParts(t, strict, "WithFleet: Store is a nil *memory.Store")
+}
