@@ -198,3 +198,11 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("a caller that has left: %v", err)
 	}
 }
+
+func TestSchemaIsMissing(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.Open(t.Context(), postgres.Config{Pool: pool(t, server.Database(t))})
+	if !errors.Is(err, auth.ErrAllowlistStore) || !strings.Contains(err.Error(), "run Up of a migrate.Migrator") {
+		t.Errorf("without a schema: %v", err)
+	}
+}

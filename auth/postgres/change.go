@@ -115,6 +115,6 @@ func interpret(ctx context.Context, doing string, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("auth/postgres: %s: %w", doing, ctx.Err())
 	default:
-		return fmt.Errorf("auth/postgres: %s: %w: %w", doing, auth.ErrAllowlistStore, err)
+		return fmt.Errorf("auth/postgres: %s: %w: %w", doing, auth.ErrAllowlistStore, database.Explain(err))
 	}
 }

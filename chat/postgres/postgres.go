@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"dixie/database"
 	"dixie/internal/chat"
 )
 
@@ -144,5 +145,5 @@ func scan(row pgx.CollectableRow) (chat.Session, error) {
 }
 
 func unavailable(doing string, err error) error {
-	return fmt.Errorf("%s: %w: %w", doing, chat.ErrStoreUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", doing, chat.ErrStoreUnavailable, database.Explain(err))
 }

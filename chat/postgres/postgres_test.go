@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,5 +90,16 @@ func TestNoPool(t *testing.T) {
 	t.Parallel()
 	if sessions := postgres.New(nil); sessions != nil {
 		t.Error("a store without a pool")
+	}
+}
+
+func TestSchemaIsMissing(t *testing.T) {
+	t.Parallel()
+	sessions := open(t, server.Database(t))
+	_, err := sessions.Get(t.Context(), "s-1")
+	for _, err := range []error{err, sessions.Create(t.Context(), chat.Session{ID: "s-1", Owner: "wallet:a"})} {
+		if !errors.Is(err, chat.ErrStoreUnavailable) || !strings.Contains(err.Error(), "run Up of a migrate.Migrator") {
+			t.Errorf("without a schema: %v", err)
+		}
 	}
 }

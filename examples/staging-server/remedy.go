@@ -54,8 +54,8 @@ func remedyFor(code string) string {
 		return "PostgreSQL is a replica that can only be read: DATABASE_URL must name the primary"
 	case "42704", "22023":
 		return "PostgreSQL does not know a parameter in DATABASE_URL, or its value: correct what is behind the ?"
-	case "42P01":
-		return "the schema is not that of this version: staging-server migrate up"
+	case "42P01", "42703":
+		return "bring the schema to this version: staging-server migrate up"
 	default:
 		return ""
 	}

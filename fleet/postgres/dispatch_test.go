@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +62,14 @@ func TestOneJobForAnAttempt(t *testing.T) {
 	})
 	if jobs := count(t, pool, `SELECT count(*) FROM river_job`); err != nil || jobs != 0 {
 		t.Errorf("%v; %d jobs of a task that has ended", err, jobs)
+	}
+}
+
+func TestSchemaIsMissing(t *testing.T) {
+	t.Parallel()
+	service, _ := serve(t, server.Database(t), postgres.Config{}, nil)
+	err := service.Start(t.Context())
+	if !errors.Is(err, fleet.ErrStoreUnavailable) || !strings.Contains(err.Error(), "run Up of a migrate.Migrator") {
+		t.Errorf("without a schema: %v", err)
 	}
 }

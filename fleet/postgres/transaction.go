@@ -68,7 +68,7 @@ func interpret(ctx context.Context, doing string, err error) error {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && isFinal(refused.Code) {
 		return fmt.Errorf("fleet/postgres: %s: %w", doing, err)
 	}
-	return fmt.Errorf("fleet/postgres: %s: %w: %w", doing, fleet.ErrStoreUnavailable, err)
+	return fmt.Errorf("fleet/postgres: %s: %w: %w", doing, fleet.ErrStoreUnavailable, database.Explain(err))
 }
 
 // isFinal says that the same statement will not do better later: its data is at fault.

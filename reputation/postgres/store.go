@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"dixie/database"
 	"dixie/reputation"
 )
 
@@ -332,5 +333,5 @@ func interpret(doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 
-	return fmt.Errorf("%s: %w: %w", doing, reputation.ErrStoreUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", doing, reputation.ErrStoreUnavailable, database.Explain(err))
 }

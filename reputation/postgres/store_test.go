@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -275,5 +276,14 @@ func TestNoPool(t *testing.T) {
 	t.Parallel()
 	if store := postgres.New(nil); store != nil {
 		t.Error("a store without a pool")
+	}
+}
+
+func TestSchemaIsMissing(t *testing.T) {
+	t.Parallel()
+	store := postgres.New(connect(t, server.Database(t)))
+	_, err := store.Count(t.Context())
+	if !errors.Is(err, reputation.ErrStoreUnavailable) || !strings.Contains(err.Error(), "run Up of a migrate.Migrator") {
+		t.Errorf("without a schema: %v", err)
 	}
 }
