@@ -278,7 +278,8 @@ type ChatConfig struct {
 	// Relay carries the events of turns to clients whose sockets are at other replicas; nil does not: they
 	// miss what another replica's turns say.
 	Relay TurnRelay
-	// OnInteraction is called after each turn that succeeded. It must not block; nil is nobody.
+	// OnInteraction is called after each turn that succeeded. It must not block; a panic is logged and fails
+	// nothing. nil is nobody.
 	OnInteraction func(context.Context, Interaction)
 }
 

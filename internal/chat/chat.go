@@ -88,7 +88,7 @@ type Config struct {
 	TurnLimit time.Duration
 	// OnInteraction is called once after each answered turn, on the turn's goroutine, before its caller
 	// gets the reply: it must return at once (put what takes time into a queue) and must not assume that
-	// ctx lives on. Nil: nobody is told.
+	// ctx lives on. A panic is logged and changes nothing. Nil: nobody is told.
 	OnInteraction func(ctx context.Context, i Interaction)
 	// Logger gets what has no caller to be told. It never sees prompts, answers or owners. Nil: discarded.
 	Logger *slog.Logger

@@ -198,7 +198,17 @@ func (s *Service) answered(ctx context.Context, req TurnRequest, sessionID strin
 	if !isWallet {
 		wallet = ""
 	}
-	s.notify(ctx, Interaction{Wallet: wallet, SessionID: sessionID, MessageID: req.MessageID, At: at})
+	s.tell(ctx, Interaction{Wallet: wallet, SessionID: sessionID, MessageID: req.MessageID, At: at})
+}
+
+// tell survives what it calls. The value of a panic may hold anything, so it is not told.
+func (s *Service) tell(ctx context.Context, i Interaction) {
+	defer func() {
+		if recover() != nil {
+			s.logger.ErrorContext(ctx, "chat_interaction_hook_panicked")
+		}
+	}()
+	s.notify(ctx, i)
 }
 
 // outlet turns what Finn says into events and hands them out. It belongs to one turn's goroutine.

@@ -1,9 +1,11 @@
 package chat_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -280,6 +282,24 @@ func TestBackendErrorsPassWrapped(t *testing.T) {
 	var got *finn.Error
 	if !errors.As(err, &got) || got != full {
 		t.Errorf("Turn = %v, want it to wrap %v", err, full)
+	}
+}
+
+// TestPanickingInteractionHook: the client has its answer, the session its turn, and the log no word of the panic's.
+func TestPanickingInteractionHook(t *testing.T) {
+	t.Parallel()
+	var logs bytes.Buffer
+	b := setup(t, &fakeFinn{}, func(c *chat.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+		c.OnInteraction = func(context.Context, chat.Interaction) { panic("secret") } //nolint:forbidigo // It is what the test is about.
+	})
+	for range 2 {
+		if _, err := b.Turn(t.Context(), chat.TurnRequest{Owner: alice, Prompt: "x"}, nil); err != nil {
+			t.Errorf("Turn: %v", err)
+		}
+	}
+	if said := logs.String(); strings.Count(said, "level=ERROR msg=chat_interaction_hook_panicked") != 2 || strings.Contains(said, "secret") {
+		t.Errorf("the log says %q", said)
 	}
 }
 
