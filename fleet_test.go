@@ -105,9 +105,7 @@ func TestStoreInUse(t *testing.T) {
 	t.Parallel()
 	tasks := dixie.WithFleet(dixie.FleetConfig{Store: memory.New(memory.Config{})})
 	s := start(t, nil, tasks)
-	if _, err := dixie.New(dixie.WithEnvironment(dixie.Test), tasks); err == nil {
-		t.Fatal("a store in use was accepted")
-	}
+	wantParts(t, refused(t, tasks), "started already", "make a new one")
 	token := s.token()
 	spawned := s.do(http.MethodPost, "/api/fleet/spawn", token, spawnBody("say marmalade"))
 	want(t, "spawn", spawned, http.StatusCreated, "")

@@ -225,8 +225,8 @@ func WithGovernance(c GovernanceConfig) Option {
 // FleetConfig is about tasks that agents do on behalf of wallets.
 type FleetConfig struct {
 	// Store keeps tasks, their logs and the ledger, and dispatches their attempts. nil keeps them in
-	// memory, which is refused outside of development and test. One that is given belongs to this
-	// Handler alone while it runs, and is closed by the caller.
+	// memory, which is refused outside of development and test. A store serves one Handler, once: Shutdown
+	// stops it for good. Make a new one for the next Handler.
 	Store fleet.Store
 	// Runner does the work; nil makes each task a session at Finn.
 	Runner fleet.Runner
@@ -250,7 +250,8 @@ func WithFleet(c FleetConfig) Option {
 // ReputationConfig is about what is known of agents.
 type ReputationConfig struct {
 	// Store keeps events and scores. nil keeps 50,000 events in memory, which is refused outside of
-	// development and test. One that is given is closed by the caller, after the Handler.
+	// development and test. The Handler does not close it: what it works on, such as a pool, stays the
+	// caller's, to be closed after the Handler.
 	Store reputation.Store
 	// CommitTimeout bounds one step of the store, in which concurrent recordings are kept together; 0 is
 	// [reputation.DefaultCommitTimeout].

@@ -16,8 +16,8 @@ const DefaultWorkers = 32
 
 // Config is what a [Service] is made of.
 type Config struct {
-	// Store keeps the tasks and dispatches their attempts. Required. It must not be shared with another
-	// Service of the process.
+	// Store keeps the tasks and dispatches their attempts. Required. It serves one Service, once: what
+	// another has started is refused, also after its Close.
 	Store Store
 	// Runner does the work. Required.
 	Runner Runner

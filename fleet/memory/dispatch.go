@@ -108,7 +108,7 @@ func (s *Store) Start(ctx context.Context, n int, work func(context.Context, fle
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.workers.cancel != nil {
-		return errors.New("memory: started already")
+		return errors.New("memory: started already: a store serves one service, once; make a new one for the next")
 	}
 	// The attempts belong to the store, not to whoever started it.
 	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

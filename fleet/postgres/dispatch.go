@@ -43,7 +43,7 @@ func (s *Store) Start(ctx context.Context, workers int, work func(context.Contex
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.run != nil {
-		return errors.New("fleet/postgres: started already")
+		return errors.New("fleet/postgres: started already: a store serves one service, once; make a new one for the next")
 	}
 	if err := s.cfg.Pool.Ping(ctx); err != nil {
 		return interpret(ctx, doing, err)
