@@ -25,6 +25,9 @@ const (
 // same step and publishes it from there, at least once, in any order and in any process, to whom its own
 // configuration names; so it does with the events of changes that it makes itself, see [Rescue]. Such a
 // store has a method Publishes() bool that returns true, and the Service leaves those events to it.
+//
+// What wraps a store must pass Ephemeral and Publishes on: a struct that embeds the interface Store hides
+// them, and then tasks of an ephemeral store wait for ever after a shutdown, and events are told twice.
 type Store interface {
 	Tasks
 	Logs

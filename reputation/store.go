@@ -13,7 +13,8 @@ const MaxPage = 1000
 // store cannot answer. What they return shares nothing with the store.
 //
 // A store that does not outlive the process has a method Ephemeral() bool that
-// returns true.
+// returns true. What wraps a store must pass it on: a struct that embeds the
+// interface Store hides it, and production would not refuse the store.
 type Store interface {
 	// Apply records a batch. In one atomic step it loads what [Loaded] describes,
 	// calls fold once for each attempt, and commits the [Changes], all or nothing;
