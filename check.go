@@ -1,7 +1,9 @@
 package dixie
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"dixie/finn"
 	"dixie/fleet"
@@ -23,13 +25,12 @@ func (s *settings) check() []error {
 		report("WithAuth", err)
 	}
 	report("WithAuth", auth.CheckAdminKey(s.auth.AdminKey))
-	if s.finn.URL != "" {
-		client, err := finn.New(s.finn)
-		report("WithFinn", err)
-		if err == nil {
-			_ = client.Close()
+	if s.ownAllowlist != nil {
+		if _, _, err := auth.ReadAllowlistFile(s.ownListPath); !errors.Is(err, fs.ErrNotExist) {
+			report("WithAllowlistFile", err)
 		}
 	}
+	report("WithFinn", checkFinn(s.finn))
 	for i, admin := range s.governance.Admins {
 		if _, ok := wallet.Parse(admin); !ok {
 			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
@@ -49,4 +50,16 @@ func (s *settings) check() []error {
 		report("WithFleet", err)
 	}
 	return problems
+}
+
+// checkFinn is about all settings but a URL that is missing, which development fills in.
+func checkFinn(c finn.Config) error {
+	if c.URL == "" {
+		c.URL = "http://localhost" // Stands for the one in the process.
+	}
+	client, err := finn.New(c)
+	if err != nil {
+		return err
+	}
+	return client.Close()
 }

@@ -1,6 +1,8 @@
 package dixie_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,4 +68,26 @@ func TestNilPointersAreRefused(t *testing.T) {
 		"Workers is negative")
 	strict := refused(t, dixie.WithEnvironment(dixie.Production), dixie.WithFleet(dixie.FleetConfig{Store: (*fleetmemory.Store)(nil)}))
 	wantParts(t, strict, "WithFleet: Store is a nil *memory.Store")
+}
+
+// TestFilesAndFinnAreChecked is about what was found out late: after the first problem, and with a Finn in the process
+// already started.
+func TestFilesAndFinnAreChecked(t *testing.T) {
+	t.Parallel()
+	malformed := filepath.Join(t.TempDir(), "allowlist.json")
+	if err := os.WriteFile(malformed, []byte(`{"version":1,"wallets":["0x12"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	said := refused(t, logInto(&log),
+		dixie.WithAllowlistFile(malformed, false),
+		dixie.WithFinn(finn.Config{TurnTimeout: -1, Token: "a\nb"}),
+		dixie.WithGovernance(dixie.GovernanceConfig{Admins: []string{"nobody"}}))
+	wantParts(t, said, "WithAllowlistFile: ", malformed, "WithFinn: ", "TurnTimeout", "Token", "entry 1 of Admins")
+	if started := log.String(); strings.Contains(started, "in-process Finn") {
+		t.Errorf("a Finn was started: %s", started)
+	}
+	wantParts(t, refused(t, dixie.WithAllowlistFile(t.TempDir(), false)), "WithAllowlistFile: ")
+	missing := dixie.WithAllowlistFile(filepath.Join(t.TempDir(), "absent.json"), true)
+	start(t, nil, missing)
 }

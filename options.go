@@ -44,6 +44,7 @@ type settings struct {
 	auth         AuthConfig
 	allowlist    Allowlist
 	ownAllowlist func(*slog.Logger) (Allowlist, error)
+	ownListPath  string // of ownAllowlist
 	finn         finn.Config
 	rate         RateLimitConfig
 	governance   GovernanceConfig
@@ -136,6 +137,7 @@ func WithAllowlistFile(path string, poll bool) Option {
 		if s.allowlist != nil {
 			return errors.New("WithAllowlistFile: there is an allowlist already")
 		}
+		s.ownListPath = path
 		s.ownAllowlist = func(l *slog.Logger) (Allowlist, error) { return auth.OpenAllowlistFile(path, poll, l) }
 		return nil
 	}
