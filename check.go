@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 
 	"dixie/finn"
 	"dixie/fleet"
@@ -36,6 +37,7 @@ func (s *settings) check() []error {
 			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
 		}
 	}
+	report("WithPayment", s.buildPayment())
 	policy, err := s.policy()
 	report("WithGovernance", err)
 	if err == nil {
@@ -62,4 +64,22 @@ func checkFinn(c finn.Config) error {
 		return err
 	}
 	return client.Close()
+}
+
+// buildPayment calls the embedder's check, which may have effects of its own, for the only time. What it stands in
+// front of is known later.
+func (s *settings) buildPayment() error {
+	if s.payment == nil {
+		return nil
+	}
+	inside := new(struct{ http.Handler })
+	checked := s.payment(inside)
+	if checked == nil || isNil(checked) {
+		return errors.New("the check returned no handler")
+	}
+	s.payment = func(next http.Handler) http.Handler {
+		inside.Handler = next
+		return checked
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package dixie_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,4 +91,18 @@ func TestFilesAndFinnAreChecked(t *testing.T) {
 	wantParts(t, refused(t, dixie.WithAllowlistFile(t.TempDir(), false)), "WithAllowlistFile: ")
 	missing := dixie.WithAllowlistFile(filepath.Join(t.TempDir(), "absent.json"), true)
 	start(t, nil, missing)
+}
+
+func TestPaymentCheckIsBuiltOnce(t *testing.T) {
+	t.Parallel()
+	none := dixie.WithPayment(func(http.Handler) http.Handler { return nil })
+	wantParts(t, refused(t, none, dixie.WithFleet(dixie.FleetConfig{Workers: -1})), "WithPayment: the check returned no handler", "Workers")
+	built := 0
+	start(t, nil, dixie.WithPayment(func(next http.Handler) http.Handler {
+		built++
+		return next
+	}))
+	if built != 1 {
+		t.Errorf("built %d times", built)
+	}
 }
