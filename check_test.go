@@ -1,6 +1,7 @@
 package dixie_test
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -105,4 +106,17 @@ func TestPaymentCheckIsBuiltOnce(t *testing.T) {
 	if built != 1 {
 		t.Errorf("built %d times", built)
 	}
+}
+
+func TestNamesOfDependencies(t *testing.T) {
+	t.Parallel()
+	named := func(name string) dixie.Option {
+		return dixie.WithDependency(dixie.Dependency{Name: name, Check: func(context.Context) error { return nil }})
+	}
+	long := strings.Repeat("x", 64)
+	start(t, nil, named(long), named("my-cache_2.eu"))
+	said := refused(t, named("loa_finn"), named("a b"), named("line\nfeed"), named(`quo"te`), named("é"), named(long+"x"),
+		dixie.WithDependency(dixie.Dependency{Name: "unchecked"}))
+	wantParts(t, said, `"loa_finn" is Finn`, `the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
+		`the name "é" is not`, `xx" is not 1 to 64`, "name and check are required")
 }

@@ -133,8 +133,8 @@ type (
 	Interaction = chat.Interaction
 	// Dependency is something whose state the health report shows; see [WithDependency]:
 	//
-	//	Name     string
-	//	Check    func(context.Context) error // nil: it answers; at most two seconds
+	//	Name     string                      // unique: 1 to 64 of A-Z a-z 0-9 _ . -, and not "loa_finn"
+	//	Check    func(context.Context) error // required; a nil error: it answers; at most two seconds
 	//	Required bool                        // /readyz is 503 while Check fails
 	Dependency = httpapi.Dependency
 )

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -16,6 +17,7 @@ import (
 	"dixie/fleet"
 	"dixie/governance"
 	"dixie/internal/auth"
+	"dixie/internal/httpapi"
 	"dixie/reputation"
 	"dixie/spansanitizer"
 )
@@ -295,11 +297,18 @@ func WithChat(c ChatConfig) Option {
 }
 
 // WithDependency adds something outside of the process to the health report, and to /readyz when it is
-// required. It may be given several times, with different names.
+// required. It may be given several times, with different names: 1 to 64 letters, digits, _, . and -, and not
+// "loa_finn", which is Finn.
 func WithDependency(d Dependency) Option {
 	return func(s *settings) error {
 		if d.Name == "" || d.Check == nil {
 			return errors.New("WithDependency: name and check are required")
+		}
+		if d.Name == httpapi.FinnDependency {
+			return fmt.Errorf("WithDependency: %q is Finn, which is there by itself", d.Name)
+		}
+		if len(d.Name) > maxDependencyName || strings.ContainsFunc(d.Name, isNoNameCharacter) {
+			return fmt.Errorf("WithDependency: the name %.100q is not 1 to %d of A-Z a-z 0-9 _ . -", d.Name, maxDependencyName)
 		}
 		for _, other := range s.dependencies {
 			if other.Name == d.Name {
@@ -309,6 +318,13 @@ func WithDependency(d Dependency) Option {
 		s.dependencies = append(s.dependencies, d)
 		return nil
 	}
+}
+
+const maxDependencyName = 64
+
+// isNoNameCharacter is about the name of a dependency, which is a key in a report and a label of metrics.
+func isNoNameCharacter(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_.-", r))
 }
 
 // WithPayment puts a payment check between the allowlist and the tier: who has not paid is answered

@@ -75,7 +75,7 @@ type SignIn interface {
 type Dependency struct {
 	// Name is the key in the report, for instance "postgresql".
 	Name string
-	// Check returns nil when the dependency answers. It gets at most two seconds.
+	// Check returns a nil error when the dependency answers. It gets at most two seconds.
 	Check func(context.Context) error
 	// Required makes /readyz answer 503 while Check fails.
 	Required bool
