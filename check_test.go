@@ -3,6 +3,7 @@ package dixie_test
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,4 +120,10 @@ func TestNamesOfDependencies(t *testing.T) {
 		dixie.WithDependency(dixie.Dependency{Name: "unchecked"}))
 	wantParts(t, said, `"loa_finn" is Finn`, `the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
 		`the name "é" is not`, `xx" is not 1 to 64`, "name and check are required")
+}
+
+func TestTrustedProxiesAreNetworks(t *testing.T) {
+	t.Parallel()
+	said := refused(t, dixie.WithRateLimit(dixie.RateLimitConfig{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), {}}}))
+	wantParts(t, said, "entry 2 of TrustedProxies is not a network")
 }

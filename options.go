@@ -185,6 +185,11 @@ func WithRateLimit(c RateLimitConfig) Option {
 		if c.PerMinute < -1 || c.PerMinute > maxRatePerMinute {
 			return fmt.Errorf("WithRateLimit: PerMinute is %d, not within -1 and %d", c.PerMinute, maxRatePerMinute)
 		}
+		for i, prefix := range c.TrustedProxies {
+			if !prefix.IsValid() {
+				return fmt.Errorf("WithRateLimit: entry %d of TrustedProxies is not a network", i+1)
+			}
+		}
 		s.rate = c
 		return nil
 	}
