@@ -48,6 +48,12 @@ type (
 	//
 	//	Allow(ctx context.Context, identity string, limit int) (RateDecision, error)
 	//
+	// The identity is "wallet:" and an EIP-55 address, "key:" and the hash of an API key, "admin", or, for callers
+	// without any of these, "ip:" and an address, of IPv6 that of the /64. Before the nonces of sign-ins are handed
+	// out, "nonce:ip:" and the address is counted besides, with a tenth of the limit, 10 at least. Wallets and addresses are
+	// in clear, and personal data wherever an implementation keeps them: hash them in keys that outlive a minute or
+	// two, and in logs.
+	//
 	// An error says that the limiter is out of order; the process then counts by itself.
 	RateLimiter = ratelimit.Limiter
 
