@@ -20,7 +20,7 @@ var _ auth.NonceStore = (*Nonces)(nil)
 // NewNonces keeps nonces through client, which the caller closes.
 func NewNonces(client goredis.UniversalClient) *Nonces { return &Nonces{client: client} }
 
-// Put implements [auth.NonceStore].
+// Put implements dixie.NonceStore.
 func (n *Nonces) Put(ctx context.Context, nonce string, ttl time.Duration) error {
 	if err := n.client.Set(ctx, nonceKey(nonce), 1, expiry(ttl)).Err(); err != nil {
 		return fmt.Errorf("redis: put a nonce: %w", err)
@@ -28,7 +28,7 @@ func (n *Nonces) Put(ctx context.Context, nonce string, ttl time.Duration) error
 	return nil
 }
 
-// Take implements [auth.NonceStore].
+// Take implements dixie.NonceStore.
 func (n *Nonces) Take(ctx context.Context, nonce string) (bool, error) {
 	err := n.client.GetDel(ctx, nonceKey(nonce)).Err()
 	if errors.Is(err, goredis.Nil) {

@@ -14,7 +14,7 @@ import (
 // ratelimit:{identity}:{unix minute}. It is safe for concurrent use, and each call is one script. A refused
 // request is not counted.
 //
-// Minutes are fixed, where those of [ratelimit.Memory] slide: a count starts again when the minute does,
+// Minutes are fixed, where those that a process counts by itself slide: a count starts again when the minute does,
 // so that on both sides of a full minute an identity may have up to twice its limit within a few seconds,
 // while in the long run it has no more than with a sliding one.
 type RateLimiter struct {
@@ -46,7 +46,7 @@ func NewRateLimiter(client goredis.UniversalClient) *RateLimiter {
 	return &RateLimiter{client: client, count: goredis.NewScript(countRequest)}
 }
 
-// Allow implements [ratelimit.Limiter]. Reset is the rest of the minute. RetryAfter is the rest of the
+// Allow implements dixie.RateLimiter. Reset is the rest of the minute. RetryAfter is the rest of the
 // key's life, which ends up to a minute later than its count matters: 60 s after the minute's first request.
 func (r *RateLimiter) Allow(ctx context.Context, identity string, limit int) (ratelimit.Decision, error) {
 	if limit <= 0 {

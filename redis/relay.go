@@ -23,7 +23,7 @@ const (
 	originSize = 26
 )
 
-// Relay is a [chat.Relay] over Pub/Sub. It has one connection of its own for what comes in, which it makes
+// Relay is a dixie.TurnRelay over Pub/Sub. It has one connection of its own for what comes in, which it makes
 // anew when it is lost; what goes out takes the client's pool. Messages that are published while either
 // side is cut off are lost; when a connection is back, what is watched over it is announced again.
 //
@@ -117,7 +117,7 @@ func (r *Relay) Close() error {
 	return nil
 }
 
-// Watch implements [chat.Relay].
+// Watch implements dixie.TurnRelay.
 func (r *Relay) Watch(ctx context.Context, sessionID string, deliver func(message []byte)) (func(), error) {
 	w := &watcher{deliver: deliver}
 	r.mu.Lock()
@@ -171,7 +171,7 @@ func (r *Relay) unwatch(sessionID string, w *watcher) {
 	signal(r.steer)
 }
 
-// Publish implements [chat.Relay]. What the client refuses to send is tried again while the connection of
+// Publish implements dixie.TurnRelay. What the client refuses to send is tried again while the connection of
 // the relay holds: it has noticed before the client that the server is back, and so may those have who wait
 // for the message.
 func (r *Relay) Publish(ctx context.Context, sessionID string, message []byte) (int, error) {
@@ -205,7 +205,7 @@ type once struct{ *goredis.IntCmd }
 // NoRetry says so.
 func (once) NoRetry() bool { return true }
 
-// Watchers implements [chat.Relay].
+// Watchers implements dixie.TurnRelay.
 func (r *Relay) Watchers(ctx context.Context, sessionID string) (int, error) {
 	own := r.own(sessionID)
 	counts, err := r.client.PubSubNumSub(ctx, eventChannel+sessionID).Result()
@@ -236,7 +236,7 @@ func (r *Relay) own(sessionID string) func() int {
 	}
 }
 
-// OnWatch implements [chat.Relay].
+// OnWatch implements dixie.TurnRelay.
 func (r *Relay) OnWatch(notify func(sessionID string)) func() {
 	n := &notification{notify}
 	r.mu.Lock()

@@ -49,7 +49,7 @@ func NewTickets(client goredis.UniversalClient) *Tickets {
 	return &Tickets{client: client, put: goredis.NewScript(putTicket), take: goredis.NewScript(takeTicket)}
 }
 
-// Put implements [auth.TicketStore]. It fails with [auth.ErrTooManyTickets] or an error of Redis.
+// Put implements dixie.TicketStore. It fails with dixie.ErrTooManyTickets or an error of Redis.
 func (s *Tickets) Put(ctx context.Context, hash, walletAddress string, ttl time.Duration, maxUnused int) error {
 	keys := []string{ticketKey(hash), walletTickets + walletAddress}
 	kept, err := s.put.Run(ctx, s.client, keys, walletAddress, hash, expiry(ttl).Milliseconds(), maxUnused).Bool()
@@ -62,7 +62,7 @@ func (s *Tickets) Put(ctx context.Context, hash, walletAddress string, ttl time.
 	return nil
 }
 
-// Take implements [auth.TicketStore].
+// Take implements dixie.TicketStore.
 func (s *Tickets) Take(ctx context.Context, hash string) (walletAddress string, ok bool, err error) {
 	walletAddress, err = s.take.Run(ctx, s.client, []string{ticketKey(hash)}, walletTickets, hash).Text()
 	if errors.Is(err, goredis.Nil) {

@@ -36,8 +36,8 @@ const (
 	releaseAgain = 250 * time.Millisecond
 )
 
-// TurnLock keeps the turns of a session in line across replicas. Within the process a [chat.MemoryLocks]
-// does, first come, first served; whoever is first there holds the key chat:turn:{sessionID}, or asks for
+// TurnLock keeps the turns of a session in line across replicas. Within the process they wait in
+// line, first come, first served; whoever is first there holds the key chat:turn:{sessionID}, or asks for
 // it every 50 to 250 ms while another replica holds it. Between replicas there is no order. It is safe for
 // concurrent use.
 //
@@ -87,8 +87,8 @@ func NewTurnLock(client goredis.UniversalClient, logger *slog.Logger) *TurnLock 
 	}
 }
 
-// Acquire implements [chat.TurnLock]. With [chat.MaxWaiting] prompts of this process in line it returns
-// [chat.ErrBusy] at once. The release function waits for Redis for a second at most.
+// Acquire implements dixie.TurnLock. With 16 prompts of this process in line it returns
+// dixie.ErrBusy at once. The release function waits for Redis for a second at most.
 func (l *TurnLock) Acquire(ctx context.Context, sessionID string) (release func(), err error) {
 	leave, err := l.line.Acquire(ctx, sessionID)
 	if err != nil {

@@ -39,7 +39,7 @@ func keyOf(entry string) string {
 	return strings.ToLower(entry)
 }
 
-// Add implements [auth.Allowlist]. After [auth.ErrAllowlistStore] the entry may be listed nevertheless, when
+// Add implements dixie.Allowlist. After dixie.ErrAllowlistStore the entry may be listed nevertheless, when
 // the connection broke during the commit; adding it again does no harm.
 func (a *Allowlist) Add(ctx context.Context, kind auth.EntryKind, value string) (auth.AllowlistData, error) {
 	entry, err := auth.NormalizeEntry(kind, value)
@@ -52,7 +52,7 @@ func (a *Allowlist) Add(ctx context.Context, kind auth.EntryKind, value string) 
 	})
 }
 
-// Remove implements [auth.Allowlist]. After [auth.ErrAllowlistStore] the entry may be gone nevertheless, as
+// Remove implements dixie.Allowlist. After dixie.ErrAllowlistStore the entry may be gone nevertheless, as
 // with Add.
 func (a *Allowlist) Remove(ctx context.Context, entry string) (auth.AllowlistData, error) {
 	for _, kind := range []auth.EntryKind{auth.EntryWallet, auth.EntryAPIKey} {
@@ -105,7 +105,7 @@ func (a *Allowlist) atomically(ctx context.Context, f func(pgx.Tx) error) error 
 // programLimitExceeded is what the trigger raises when there are too many entries.
 const programLimitExceeded = "54000"
 
-// interpret gives an error the form that [auth.Allowlist] promises. ctx is the caller's.
+// interpret gives an error the form that dixie.Allowlist promises. ctx is the caller's.
 func interpret(ctx context.Context, doing string, err error) error {
 	switch refused, ok := errors.AsType[*pgconn.PgError](err); {
 	case errors.Is(err, auth.ErrNotListed):

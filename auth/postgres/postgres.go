@@ -84,8 +84,8 @@ type Allowlist struct {
 var _ auth.Allowlist = (*Allowlist)(nil)
 
 // Open applies the seed file, if it is new, reads the list and begins to follow it; ctx is about these alone.
-// It fails when the file is malformed, which names its path and the place, with [auth.ErrAllowlistFull] when
-// its entries do not fit beside those that are listed, and with [auth.ErrAllowlistStore] when the database
+// It fails when the file is malformed, which names its path and the place, with dixie.ErrAllowlistFull when
+// its entries do not fit beside those that are listed, and with dixie.ErrAllowlistStore when the database
 // does not answer within half a minute or has no such tables. Close it.
 func Open(ctx context.Context, cfg Config) (*Allowlist, error) {
 	return open(ctx, cfg, rereadInterval)
@@ -131,13 +131,13 @@ func open(ctx context.Context, cfg Config, reread time.Duration) (*Allowlist, er
 	return a, nil
 }
 
-// AllowsWallet implements [auth.Allowlist].
+// AllowsWallet implements dixie.Allowlist.
 func (a *Allowlist) AllowsWallet(address string) bool { return a.current.Load().AllowsWallet(address) }
 
-// AllowsKey implements [auth.Allowlist].
+// AllowsKey implements dixie.Allowlist.
 func (a *Allowlist) AllowsKey(key string) bool { return a.current.Load().AllowsKey(key) }
 
-// List implements [auth.Allowlist]. It is the list by which this process judges.
+// List implements dixie.Allowlist. It is the list by which this process judges.
 func (a *Allowlist) List() auth.AllowlistData { return a.current.Load().List() }
 
 // Close ends the following and its connection. The list in memory still answers, and is not kept in step.
