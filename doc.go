@@ -19,12 +19,19 @@
 // A request goes one way: middleware, handler, service, a pure decision inside an atomic store, answer.
 // Sub-packages:
 //
-//   - finn is the client of Finn, finn/localfinn a small Finn for development and tests;
+//   - finn is the client of Finn, finn/localfinn a small Finn for development and tests, which
+//     finn/localfinn/openairesponder has a model speak for;
 //   - governance holds the tiers, how a wallet's tier is found, and the policy that admits tasks;
 //   - fleet runs tasks, fleet/memory keeps them, fleet/finnrunner and fleet/processrunner do the work;
 //   - reputation turns observations into scores, reputation/memory keeps them;
-//   - reputation/postgres, fleet/postgres and chat/postgres are stores for production, on a pool of package
-//     database and the schema of package migrate.
+//   - reputation/postgres, fleet/postgres, chat/postgres and auth/postgres, the allowlist, are stores for
+//     production, on a pool of package database and the schema of package migrate;
+//   - redis holds what replicas share and may lose: nonces, tickets, rate limits, tiers, turns;
+//   - signals tells other services by NATS what happened;
+//   - telemetry sends spans and shows metrics, spansanitizer decides what spans may say.
+//
+// The conformance suites for stores of your own are fleet/fleettest, reputation/reputationtest and
+// governance/governancetest.
 //
 // Several Handlers may live in one process; they share nothing.
 package dixie

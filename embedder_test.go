@@ -3,12 +3,14 @@ package dixie_test
 import (
 	"bufio"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,6 +63,37 @@ func TestHostsImplementEveryInterface(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), hostModule(t, program)).CombinedOutput()
 	if err != nil || string(out) != "assembled "+dixie.Version+"\n" {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestDocNamesEveryPackage holds the list of sub-packages to what hosts can import.
+func TestDocNamesEveryPackage(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.FieldsFunc(string(doc), func(r rune) bool { return strings.ContainsRune(" \n,;.", r) })
+	sources, err := filepath.Glob("[a-z]*/*.go")
+	for _, deeper := range []string{"[a-z]*/*/*.go", "[a-z]*/*/*/*.go"} {
+		more, failed := filepath.Glob(deeper)
+		sources, err = append(sources, more...), errors.Join(err, failed)
+	}
+	if err != nil || len(sources) == 0 {
+		t.Fatal(len(sources), err)
+	}
+	missing := map[string]bool{}
+	for _, source := range sources {
+		folder := filepath.ToSlash(filepath.Dir(source))
+		switch top, _, _ := strings.Cut(folder, "/"); top {
+		case "internal", "examples", "e2e", "deploy", "testdata":
+		default:
+			missing[folder] = !slices.Contains(words, folder)
+		}
+	}
+	maps.DeleteFunc(missing, func(_ string, is bool) bool { return !is })
+	if len(missing) > 0 {
+		t.Errorf("doc.go does not name %v", slices.Sorted(maps.Keys(missing)))
 	}
 }
 
