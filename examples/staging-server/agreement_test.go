@@ -147,6 +147,7 @@ func TestConfigAgreesWithServe(t *testing.T) {
 		{false, []string{"DIXIE_ENV=staging"}},
 		{false, []string{"DIXIE_JWT_PRIVATE_KEY_FILE=/dev/zero"}},
 		{false, []string{"DIXIE_METRICS_LISTEN=nowhere"}},
+		{false, []string{"DIXIE_METRICS_LISTEN=3099", "DIXIE_PORT=3099"}},
 	} {
 		t.Run(strings.Join(tc.env, " "), func(t *testing.T) {
 			t.Parallel()

@@ -136,12 +136,14 @@ func readConfig(lookup func(string) (string, bool)) (config, error) {
 	c.taskRetention = time.Duration(r.integer("DIXIE_TASK_RETENTION_DAYS", retentionDays, longestRetention)) * day
 	c.poolSize = r.poolSize()
 	c.metricsListen = r.listen("DIXIE_METRICS_LISTEN")
+	r.metricsApart(&c)
 	if level := r.text("LOG_LEVEL"); level != "" {
 		if err := c.level.UnmarshalText([]byte(level)); err != nil {
 			r.problemf("LOG_LEVEL is %q, not error, warn, info or debug", level)
 		}
 	}
-	if c.adminKey == "" && c.relaxed() {
+	// A file that cannot be read is a problem already: nothing will start, nor print.
+	if file, _ := lookup("DIXIE_ADMIN_KEY" + fileSuffix); c.adminKey == "" && file == "" && c.relaxed() {
 		c.adminKey = rand.Text()
 		r.warnf("DIXIE_ADMIN_KEY is not set; a random one is printed at the start")
 	}

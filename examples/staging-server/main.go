@@ -56,6 +56,13 @@ func main() {
 	}
 	var err error
 	switch command {
+	case "serve", "healthcheck", "config", "version":
+		if len(os.Args) > 2 {
+			fmt.Fprintf(os.Stderr, "staging-server: %s takes no argument, not %q\n%s", command, os.Args[2], usage)
+			os.Exit(1)
+		}
+	}
+	switch command {
 	case "serve":
 		if !serve(environment, os.Stdout, os.Stderr) {
 			os.Exit(1)

@@ -126,3 +126,31 @@ func (r *reader) listen(name string) string {
 	}
 	return net.JoinHostPort(host, port)
 }
+
+// metricsApart reports metrics that are to be served where the server itself listens.
+func (r *reader) metricsApart(c *config) {
+	host, port, err := net.SplitHostPort(c.metricsListen)
+	if err != nil || port != strconv.Itoa(c.port) {
+		return
+	}
+	if anyHost(c.host) || anyHost(host) || bareHost(c.host) == bareHost(host) {
+		r.problemf("DIXIE_METRICS_LISTEN is where the server listens, by DIXIE_PORT=%d: give the metrics a port of their own", c.port)
+	}
+}
+
+// anyHost says whether what listens there takes a port of all addresses.
+func anyHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// bareHost is one spelling of a host.
+func bareHost(host string) string {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.String()
+	}
+	if host == "localhost" {
+		return loopback
+	}
+	return host
+}

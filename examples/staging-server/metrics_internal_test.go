@@ -275,3 +275,29 @@ func TestMetricsListen(t *testing.T) {
 		}
 	}
 }
+
+// TestMetricsListenElsewhere: two listeners at one port are found out before the second one fails.
+func TestMetricsListenElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		host, port, metrics string
+		refused             bool
+	}{
+		{"", "3001", "3001", true},
+		{"localhost", "3001", ":3001", true},
+		{"0.0.0.0", "3001", "127.0.0.1:3001", true},
+		{"127.0.0.1", "3001", "[::]:3001", true},
+		{"::1", "3001", "[0:0:0:0:0:0:0:1]:3001", true},
+		{"", "3001", "9464", false},
+		{"127.0.0.1", "3001", "10.0.0.5:3001", false},
+		{"0.0.0.0", "3001", "0.0.0.0:9464", false},
+	} {
+		_, err := readConfig(fromLookup(map[string]string{
+			"DIXIE_HOST": tc.host, "DIXIE_PORT": tc.port, "DIXIE_METRICS_LISTEN": tc.metrics,
+			"DIXIE_ALLOWLIST_PATH": "/nowhere/allowlist.json",
+		}))
+		if named := err != nil && strings.Contains(err.Error(), "DIXIE_METRICS_LISTEN is where"); named != tc.refused {
+			t.Errorf("%s:%s and %s: %v, want refused %t", tc.host, tc.port, tc.metrics, err, tc.refused)
+		}
+	}
+}

@@ -223,3 +223,17 @@ func TestMaskedURL(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadableAdminKey: no line promises a key that nobody will see.
+func TestUnreadableAdminKey(t *testing.T) {
+	t.Parallel()
+	c, err := readConfig(lookupIn(map[string]string{"DIXIE_ADMIN_KEY_FILE": filepath.Join(t.TempDir(), "absent")}))
+	if err == nil || !strings.Contains(err.Error(), "DIXIE_ADMIN_KEY_FILE") {
+		t.Errorf("an absent file: %v", err)
+	}
+	for _, warning := range c.warnings {
+		if strings.Contains(warning, "DIXIE_ADMIN_KEY") {
+			t.Errorf("beside the problem: %s", warning)
+		}
+	}
+}

@@ -158,3 +158,19 @@ func TestMaintenanceIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestSuperfluousArguments: who writes one expects that it counts.
+func TestSuperfluousArguments(t *testing.T) {
+	t.Parallel()
+	binary := build(t, "dixie/examples/staging-server")
+	for _, command := range []string{"serve", "healthcheck", "config", "version"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // A server would serve.
+		cmd := exec.CommandContext(ctx, binary, command, "extra")
+		cmd.Env = []string{"DIXIE_PORT=0"}
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if text := string(out); err == nil || !strings.Contains(text, command+` takes no argument, not "extra"`) || !strings.Contains(text, "usage:") {
+			t.Errorf("%s: %v\n%s", command, err, text)
+		}
+	}
+}
