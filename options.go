@@ -325,12 +325,13 @@ func WithDependency(d Dependency) Option {
 	}
 }
 
-const maxDependencyName = 64
+// The name of a dependency is a key in a report and a label of metrics.
+const (
+	maxDependencyName = 64
+	nameCharacters    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+)
 
-// isNoNameCharacter is about the name of a dependency, which is a key in a report and a label of metrics.
-func isNoNameCharacter(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_.-", r))
-}
+func isNoNameCharacter(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }
 
 // WithPayment puts a payment check between the allowlist and the tier: who has not paid is answered
 // there, and [PrincipalFrom] tells who it is. Not behind it are /, /livez, /readyz, /metrics, health, signing in,

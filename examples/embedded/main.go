@@ -24,7 +24,7 @@ func main() {
 
 // serve serves until ctx is done, and then lets running answers end for ten seconds.
 func serve(ctx context.Context) error {
-	h, err := dixie.New(dixie.WithEnvironment(dixie.Development))
+	h, err := dixie.New(dixie.WithEnvironment(dixie.Development)) //nolint:contextcheck // Shutdown ends it, not ctx.
 	if err != nil {
 		return err
 	}

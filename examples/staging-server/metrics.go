@@ -144,13 +144,10 @@ func anyHost(host string) bool {
 	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
-// bareHost is one spelling of a host.
+// bareHost is one spelling of a host. What is no IP address is localhost, or refused already.
 func bareHost(host string) string {
 	if ip := net.ParseIP(host); ip != nil {
 		return ip.String()
 	}
-	if host == "localhost" {
-		return loopback
-	}
-	return host
+	return loopback
 }

@@ -21,7 +21,8 @@ func TestRemediesForRefusals(t *testing.T) {
 	for code, says := range map[string]string{
 		"28P01": "DATABASE_PASSWORD", "28000": "check the user in DATABASE_URL", "3D000": "create the database", "42501": "own the database",
 		"53100": "free space", "53300": "DATABASE_POOL_SIZE", "57P03": "wait until it is ready", "25006": "must name the primary",
-		"42704": "a parameter in DATABASE_URL", "22023": "a parameter in DATABASE_URL", "42P01": "staging-server migrate up", "42703": "staging-server migrate up",
+		"42704": "a parameter in DATABASE_URL", "22023": "a parameter in DATABASE_URL",
+		"42P01": "staging-server migrate up", "42703": "staging-server migrate up",
 	} {
 		err := withRemedy(fmt.Errorf("connect: %w", &pgconn.PgError{Code: code}))
 		if !strings.Contains(err.Error(), says) {
