@@ -59,6 +59,10 @@ func (o *outbox) Update(ctx context.Context, target fleet.Target, change func(fl
 }
 
 func (o *outbox) Start(ctx context.Context, workers int, work func(context.Context, fleet.Attempt) error) error {
+	// A second start is refused here, and leaves what runs alone.
+	if err := o.Store.Start(ctx, workers, work); err != nil {
+		return err
+	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	o.stop = stop
 	o.done.Go(func() {
@@ -75,7 +79,7 @@ func (o *outbox) Start(ctx context.Context, workers int, work func(context.Conte
 			}
 		}
 	})
-	return o.Store.Start(ctx, workers, work)
+	return nil
 }
 
 func (o *outbox) Stop(ctx context.Context) error {
