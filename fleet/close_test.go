@@ -212,3 +212,37 @@ func TestFencedWorkerIsInterrupted(t *testing.T) {
 		b.want(b.get(task.ID), fleet.Cancelled)
 	})
 }
+
+// givesUp is a store that dispatches before its start is over, whose time then ends, and that waits for what it
+// dispatched, as fleet/postgres does.
+type givesUp struct{ fleet.Store }
+
+// Start implements fleet.Dispatcher.
+func (givesUp) Start(ctx context.Context, _ int, work func(context.Context, fleet.Attempt) error) error {
+	worked := make(chan error, 1)
+	go func() { worked <- work(context.WithoutCancel(ctx), fleet.Attempt{TaskID: "gone", Number: 1}) }()
+	<-ctx.Done()
+	<-worked
+	return context.Cause(ctx)
+}
+
+func TestStartThatDispatchesAndFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := fleet.New(fleet.Config{
+			Store: givesUp{memory.New(memory.Config{})}, Policy: admitAll{},
+			Runner: fleet.RunnerFunc(func(context.Context, fleet.Job, fleet.Report) error { return nil }),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Start(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Start: %v", err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}

@@ -57,6 +57,8 @@ type Service struct {
 	ephemeral bool
 	publishes bool // The store tells of changes.
 
+	starting sync.Mutex // Held through a start, while what it dispatches already needs mu.
+
 	mu      sync.Mutex
 	runs    map[string]run // GUARDED_BY(mu); the attempts at work in this process, by task id
 	started bool           // GUARDED_BY(mu)
@@ -115,15 +117,20 @@ func New(cfg Config) (*Service, error) {
 // Start begins to run tasks, those admitted earlier too. ctx bounds the start only. Starting again, or
 // after Close, does nothing.
 func (s *Service) Start(ctx context.Context) error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.started || s.closed {
+	done := s.started || s.closed
+	s.mu.Unlock()
+	if done {
 		return nil
 	}
 	if err := s.cfg.Store.Start(ctx, s.cfg.Workers, s.work); err != nil {
 		return fmt.Errorf("fleet: starting to dispatch: %w", err)
 	}
+	s.mu.Lock()
 	s.started = true
+	s.mu.Unlock()
 	return nil
 }
 
@@ -134,8 +141,12 @@ func (s *Service) Start(ctx context.Context) error {
 func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
+	s.mu.Unlock()
+	s.starting.Lock() // A start that is under way is bounded by its context.
+	s.mu.Lock()
 	started := s.started
 	s.mu.Unlock()
+	s.starting.Unlock()
 	if !started {
 		return nil
 	}
