@@ -45,9 +45,8 @@ type Config struct {
 	// closes it after the store has stopped. A started store holds one connection to listen with, unless
 	// PollOnly is set, and needs a few more at a time; 4 is the least that makes sense.
 	Pool *pgxpool.Pool
-	// Logger gets what goes wrong, sanitised, at debug level also what River tells of itself, with the host's name in
-	// its client_id, and of River's warnings and errors each text
-	// once a minute at most; nil logs nothing.
+	// Logger gets what goes wrong, sanitised, and of River's warnings and errors each text once a minute at most; at debug
+	// level also what River tells of itself. nil logs nothing.
 	Logger *slog.Logger
 	// Publish is told of each event, at least once, in any order and by any process that has it: an error
 	// asks for another call later, a second at first and up to a minute. [MessageID] tells repetitions
