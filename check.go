@@ -37,7 +37,6 @@ func (s *settings) check() []error {
 			report("WithGovernance", fmt.Errorf("entry %d of Admins is not an address", i+1))
 		}
 	}
-	report("WithPayment", s.buildPayment())
 	policy, err := s.policy()
 	report("WithGovernance", err)
 	if err == nil {
@@ -50,6 +49,9 @@ func (s *settings) check() []error {
 		}
 		_, err := fleet.New(cfg)
 		report("WithFleet", err)
+	}
+	if len(problems) == 0 {
+		report("WithPayment", s.buildPayment())
 	}
 	return problems
 }
@@ -66,8 +68,8 @@ func checkFinn(c finn.Config) error {
 	return client.Close()
 }
 
-// buildPayment calls the embedder's check, which may have effects of its own, for the only time. What it stands in
-// front of is known later.
+// buildPayment calls the embedder's check, which may have effects of its own, for the only time, and when nothing else is
+// wrong. What it stands in front of is known later.
 func (s *settings) buildPayment() error {
 	if s.payment == nil {
 		return nil

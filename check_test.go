@@ -97,9 +97,17 @@ func TestFilesAndFinnAreChecked(t *testing.T) {
 
 func TestPaymentCheckIsBuiltOnce(t *testing.T) {
 	t.Parallel()
-	none := dixie.WithPayment(func(http.Handler) http.Handler { return nil })
-	wantParts(t, refused(t, none, dixie.WithFleet(dixie.FleetConfig{Workers: -1})), "WithPayment: the check returned no handler", "Workers")
 	built := 0
+	none := dixie.WithPayment(func(http.Handler) http.Handler {
+		built++
+		return nil
+	})
+	// What it does stays, so it is asked when nothing else is wrong.
+	if said := refused(t, none, dixie.WithFleet(dixie.FleetConfig{Workers: -1})); built != 0 {
+		t.Errorf("built %d times: %s", built, said)
+	}
+	wantParts(t, refused(t, none), "WithPayment: the check returned no handler")
+	built = 0
 	start(t, nil, dixie.WithPayment(func(next http.Handler) http.Handler {
 		built++
 		return next
@@ -116,9 +124,9 @@ func TestNamesOfDependencies(t *testing.T) {
 	}
 	long := strings.Repeat("x", 64)
 	start(t, nil, named(long), named("my-cache_2.eu"))
-	said := refused(t, named("loa_finn"), named("a b"), named("line\nfeed"), named(`quo"te`), named("é"), named(long+"x"),
+	said := refused(t, named("loa_finn"), named("fleet-governor"), named("reputation"), named("a b"), named("line\nfeed"), named(`quo"te`), named("é"), named(long+"x"),
 		dixie.WithDependency(dixie.Dependency{Name: "unchecked"}))
-	wantParts(t, said, `"loa_finn" is Finn`, `the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
+	wantParts(t, said, `"loa_finn" is in the reports`, `"fleet-governor" is`, `"reputation" is`, `the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
 		`the name "é" is not`, `xx" is not 1 to 64`, "name and check are required")
 }
 

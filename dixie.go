@@ -55,7 +55,8 @@ type closer struct {
 }
 
 // New builds a Handler: defaults, options, validation, and only then resources. When something is
-// wrong it starts nothing and returns every problem at once ([errors.Join]).
+// wrong it starts nothing and returns every problem at once ([errors.Join]). A nil pointer in the place of a store or of
+// another part is a problem, also of a type whose methods would take it.
 //
 // In [Staging] and in [Production], which is the default, these are required: [AuthConfig].TokenSecret and
 // Origins, an allowlist, the URL of Finn, and stores that outlive the process for chat sessions, tasks and

@@ -2,6 +2,7 @@ package dixie_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"maps"
 	"net"
@@ -11,12 +12,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"dixie"
+	"dixie/internal/testserver"
 )
 
 // hostModule makes a module of a host service that uses dixie as the README says, and runs its program.
@@ -138,7 +141,10 @@ func TestProgramsStopGracefully(t *testing.T) {
 			address := freeAddress(t)
 			text := strings.ReplaceAll(string(program), "127.0.0.1:3001", address)
 			text = regexp.MustCompile(`Handler: (\w+),`).ReplaceAllString(text, "Handler: late($1),") + middleware
-			host := exec.CommandContext(t.Context(), hostModule(t, []byte(text)))
+			binary := hostModule(t, []byte(text))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			host := exec.CommandContext(ctx, binary)
 			output, err := host.StderrPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -170,12 +176,11 @@ func TestProgramsStopGracefully(t *testing.T) {
 // freeAddress is one that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // livez asks until somebody listens, and returns the status of the answer, or 0.

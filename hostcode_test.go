@@ -21,6 +21,7 @@ import (
 	"dixie/internal/wallet"
 	"dixie/reputation"
 	"dixie/reputation/memory"
+	"dixie/spansanitizer"
 )
 
 // textless is an error whose text cannot be asked for, as that of a nil pointer.
@@ -56,6 +57,14 @@ func TestErrorsWithoutAText(t *testing.T) {
 	}
 	if strings.Contains(log.String(), string(wallet.TestAddress)[2:]) {
 		t.Error("the log tells what the panic was about")
+	}
+}
+
+// TestWrappedErrorWithoutAText: package fmt asks for the text, and tells what the panic was about.
+func TestWrappedErrorWithoutAText(t *testing.T) {
+	t.Parallel()
+	if got := spansanitizer.TextOf(fmt.Errorf("ask: %w", textless{"swordfish"})); strings.Contains(got, "swordfish") || !strings.HasPrefix(got, "ask: ") {
+		t.Errorf("text %q", got)
 	}
 }
 

@@ -22,6 +22,8 @@ func (s *settings) nilPointers() []error {
 		{"WithFleet", "Store", s.fleet.Store},
 		{"WithFleet", "Runner", s.fleet.Runner},
 		{"WithReputation", "Store", s.reputation.Store},
+		{"WithMetrics", "the provider", s.metrics},
+		{"WithMetricsPage", "the page", s.metricsPage},
 		{"WithChat", "Sessions", s.chat.Sessions},
 		{"WithChat", "Lock", s.chat.Lock},
 		{"WithChat", "Relay", s.chat.Relay},

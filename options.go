@@ -302,15 +302,15 @@ func WithChat(c ChatConfig) Option {
 }
 
 // WithDependency adds something outside of the process to the health report, and to /readyz when it is
-// required. It may be given several times, with different names: 1 to 64 letters, digits, _, . and -, and not
-// "loa_finn", which is Finn.
+// required. It may be given several times, with different names: 1 to 64 letters, digits, _, . and -, and none
+// of "loa_finn", "fleet-governor" and "reputation", which reports have by themselves.
 func WithDependency(d Dependency) Option {
 	return func(s *settings) error {
 		if d.Name == "" || d.Check == nil {
 			return errors.New("WithDependency: name and check are required")
 		}
-		if d.Name == httpapi.FinnDependency {
-			return fmt.Errorf("WithDependency: %q is Finn, which is there by itself", d.Name)
+		if httpapi.IsReserved(d.Name) {
+			return fmt.Errorf("WithDependency: %q is in the reports by itself", d.Name)
 		}
 		if len(d.Name) > maxDependencyName || strings.ContainsFunc(d.Name, isNoNameCharacter) {
 			return fmt.Errorf("WithDependency: the name %.100q is not 1 to %d of A-Z a-z 0-9 _ . -", d.Name, maxDependencyName)

@@ -57,7 +57,8 @@ type Service struct {
 	ephemeral bool
 	publishes bool // The store tells of changes.
 
-	starting sync.Mutex // Held through a start, while what it dispatches already needs mu.
+	// starting is held through a start, while what it dispatches already needs mu: it takes one value.
+	starting chan struct{}
 
 	mu      sync.Mutex
 	runs    map[string]run // GUARDED_BY(mu); the attempts at work in this process, by task id
@@ -104,7 +105,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.RetryDelay == nil {
 		cfg.RetryDelay = randomRetryDelay
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, runs: make(map[string]run)}
+	s := &Service{cfg: cfg, log: cfg.Logger, runs: make(map[string]run), starting: make(chan struct{}, 1)}
 	if store, ok := cfg.Store.(interface{ Ephemeral() bool }); ok {
 		s.ephemeral = store.Ephemeral()
 	}
@@ -117,8 +118,8 @@ func New(cfg Config) (*Service, error) {
 // Start begins to run tasks, those admitted earlier too. ctx bounds the start only. Starting again, or
 // after Close, does nothing.
 func (s *Service) Start(ctx context.Context) error {
-	s.starting.Lock()
-	defer s.starting.Unlock()
+	s.starting <- struct{}{}
+	defer func() { <-s.starting }()
 	s.mu.Lock()
 	done := s.started || s.closed
 	s.mu.Unlock()
@@ -142,11 +143,15 @@ func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.starting.Lock() // A start that is under way is bounded by its context.
+	select {
+	case s.starting <- struct{}{}:
+		<-s.starting
+	case <-ctx.Done():
+		return fmt.Errorf("fleet: stopping while it starts: %w", context.Cause(ctx))
+	}
 	s.mu.Lock()
 	started := s.started
 	s.mu.Unlock()
-	s.starting.Unlock()
 	if !started {
 		return nil
 	}

@@ -160,10 +160,15 @@ func TestReleaseDoesNotWaitForAHangingServer(t *testing.T) {
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("it waited %v", took)
 	}
-	begin = time.Now()
-	acquire(t, lock, "s")()
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("the next turn waited %v", took)
+	// A turn waits for Redis for a second at most; a busy machine may hold one of them up.
+	quickest := time.Hour
+	for range 3 {
+		begin = time.Now()
+		acquire(t, lock, "s")()
+		quickest = min(quickest, time.Since(begin))
+	}
+	if quickest > 1500*time.Millisecond {
+		t.Errorf("the next turns waited %v and more", quickest)
 	}
 }
 

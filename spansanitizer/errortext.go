@@ -195,8 +195,7 @@ func (m *mask) word(word string) {
 
 // name writes a word that is no secret by itself, but may be the name of one, or be one because of a name before it.
 func (m *mask) name(word, core string) {
-	if n := headerLength(word); n > 0 {
-		m.header(n)
+	if n := headerLength(word); n > 0 && m.header(n) {
 		return
 	}
 	// A name with its value behind a colon.
@@ -233,17 +232,15 @@ func (m *mask) name(word, core string) {
 	}
 }
 
-// header writes the name of a header, of n bytes with its colon, and a mark for all that follows in its line.
-func (m *mask) header(n int) {
+// header writes the name of a header, of n bytes with its colon, and a mark for all that follows in its line, if there is
+// anything.
+func (m *mask) header(n int) bool {
 	line, _, _ := strings.Cut(m.text[m.at+n:], "\n")
-	value := strings.TrimLeft(line, " ")
-	if value == "" {
-		m.write(n, m.text[m.at:m.at+n])
-		return
+	if strings.TrimSpace(line) == "" {
+		return false
 	}
-	mark := m.text[m.at:m.at+n] + " " + redacted
-	m.write(n+len(line), mark)
-	m.expected, m.near = anything, 0
+	m.secret(n+len(line), m.text[m.at:m.at+n]+" "+redacted)
+	return true
 }
 
 // markBehind is the equals sign or the colon behind a word, at its end or after blanks, or 0.

@@ -47,6 +47,7 @@ func TestErrorText(t *testing.T) {
 		"Proxy-Authorization: Digest username=bob, cnonce=x":   "Proxy-Authorization: [REDACTED]",
 		"Cookie:theme=swordfish; y=tuna\nthe next line":        "Cookie: [REDACTED]\nthe next line",
 		"map[Set-Cookie:[a=swordfish; Path=/]]":                "map[Set-Cookie: [REDACTED]",
+		"Authorization:\nswordfish":                            "Authorization:\n[REDACTED]",
 		"an empty Cookie:":                                     "an empty Cookie:",
 		"call +4915112345678 now":                              "call [REDACTED] now",
 		"session 627cc493-f310-47de-96bd-71410b7dec09 is gone": "session [REDACTED] is gone",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 )
@@ -16,8 +17,11 @@ const (
 	ExceptionMessage = "exception.message"
 )
 
+// panicked is what package fmt writes in the place of an error whose Error method panics, with what it panicked with.
+const panicked = "(PANIC="
+
 // TextOf returns the sanitised text of an error, see [ErrorText], whatever its Error method does: it may panic, as that
-// of a nil pointer does. Of a nil error the text is empty.
+// of a nil pointer does, itself or within an error that wraps it. Of a nil error the text is empty.
 func TextOf(err error) (text string) {
 	if err == nil {
 		return ""
@@ -27,7 +31,8 @@ func TextOf(err error) (text string) {
 			text = "the error has no text"
 		}
 	}()
-	return ErrorText(err.Error())
+	text, _, _ = strings.Cut(err.Error(), panicked)
+	return ErrorText(text)
 }
 
 // maxChain bounds how many errors of a chain are unwrapped: an error may unwrap to itself.

@@ -91,12 +91,12 @@ func (d *delivery) report(ctx context.Context, err error) {
 	case err == nil, d.failing && now.Sub(d.complained) < complainEvery:
 	default:
 		d.failing, d.complained = true, now
-		d.logger.WarnContext(ctx, "trace_export_failed", "error", reason(err), "spans_dropped", d.queue.dropped.Load())
+		d.logger.WarnContext(ctx, "trace_export_failed", "error", spansanitizer.ErrorText(reason(err)), "spans_dropped", d.queue.dropped.Load())
 	}
 }
 
-// reason is the sanitised text of an error: a collector's answer may repeat what it was sent. What gRPC itself says of
-// its connection stands in quotation marks, of which nothing would be left.
+// reason is the text of an error, to be sanitised: a collector's answer may repeat what it was sent. What gRPC itself says
+// of its connection stands in quotation marks, of which nothing would be left.
 func reason(err error) string {
 	text := err.Error()
 	const connection = "connection error: desc = "
@@ -106,7 +106,7 @@ func reason(err error) string {
 			text = before + "connection error: " + words
 		}
 	}
-	return spansanitizer.ErrorText(text)
+	return text
 }
 
 // Shutdown closes the connection.

@@ -13,7 +13,7 @@
 //     there is, is otlp.
 //   - OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, then OTEL_EXPORTER_OTLP_ENDPOINT, when Config.Endpoint is empty.
 //   - OTEL_EXPORTER_OTLP_TRACES_INSECURE, then OTEL_EXPORTER_OTLP_INSECURE, for an endpoint without a scheme.
-//   - OTEL_EXPORTER_OTLP_TRACES_PROTOCOL and OTEL_EXPORTER_OTLP_PROTOCOL may be grpc, and nothing else.
+//   - OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, else OTEL_EXPORTER_OTLP_PROTOCOL, may be grpc, and nothing else.
 //   - OTEL_EXPORTER_OTLP_[TRACES_]HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY.
 //   - OTEL_BSP_MAX_QUEUE_SIZE when Config.QueueSize is 0, OTEL_BSP_MAX_EXPORT_BATCH_SIZE up to a quarter of the queue,
 //     OTEL_BSP_SCHEDULE_DELAY and OTEL_BSP_EXPORT_TIMEOUT, above 0 and at most a day.

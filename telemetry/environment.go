@@ -99,11 +99,11 @@ func (v *variables) exportsNothing() bool {
 
 // protocol is only looked at: there is one.
 func (v *variables) protocol() {
-	v.otlp("PROTOCOL", func(name, value string) {
-		if value != "grpc" {
-			v.problemf(name, "is not grpc, which is all that is spoken here; a collector takes it at port 4317")
-		}
-	})
+	var name, value string
+	v.otlp("PROTOCOL", func(variable, said string) { name, value = variable, said })
+	if value != "" && value != "grpc" {
+		v.problemf(name, "is not grpc, which is all that is spoken here; a collector takes it at port 4317")
+	}
 }
 
 // otlp hands over what is set of a variable for all signals and then of that for traces, which wins.

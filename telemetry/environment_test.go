@@ -130,6 +130,7 @@ func TestVariablesThatCount(t *testing.T) {
 			"OTEL_RESOURCE_ATTRIBUTES": "team=a%20b,zone=c",
 		},
 		"an argument that nothing reads": {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_TRACES_SAMPLER_ARG": "endpoint=x"},
+		"a protocol for other signals":   {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
 		"no exporter":                    {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
 		"disabled":                       {"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_HEADERS": "x"},
 	} {

@@ -130,8 +130,8 @@ func eventually(tb testing.TB, what string, done func() bool) time.Duration {
 	return took
 }
 
-// promises is how long each change of a test took to count. A busy machine may hold a few up, so when the test ends the
-// median must be as promised.
+// promises is how long each change of one kind took to count in a test. A busy machine may hold a few up, so when the test
+// ends the median must be as promised, of two the quicker.
 type promises struct {
 	testing.TB
 

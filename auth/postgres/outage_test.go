@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestConnectionsEnded(t *testing.T) {
 // TestListenerRefused: while no connection can be made to listen, one of the pool is polled.
 func TestListenerRefused(t *testing.T) {
 	t.Parallel()
-	url, promised := server.Migrated(t), newPromises(t)
+	url, polled, promised := server.Migrated(t), newPromises(t), newPromises(t)
 	var refuse atomic.Bool
 	heard := &listens{}
 	p := pool(t, url+"&application_name=victim", heard.counted, func(cfg *pgxpool.Config) {
@@ -49,7 +50,8 @@ func TestListenerRefused(t *testing.T) {
 	})
 	log := &logs{}
 	list := open(t, postgres.Config{Pool: p, Logger: log.logger(), PollInterval: 100 * time.Millisecond})
-	add(t, list, alice, bob)
+	first, second := "0x"+strings.Repeat("1", 40), "0x"+strings.Repeat("2", 40)
+	add(t, list, alice, bob, first, second)
 	heard.await(t, 1)
 
 	refuse.Store(true)
@@ -58,8 +60,10 @@ func TestListenerRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "polled", func() bool { return log.count("it is polled") == 1 })
-	psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, alice)
-	promised.await("removed from a replica that polls", func() bool { return !list.AllowsWallet(alice) })
+	for _, entry := range []string{alice, first, second} {
+		psql(t, url, `DELETE FROM allowlist_entries WHERE value = $1`, entry)
+		polled.await("removed from a replica that polls", func() bool { return !list.AllowsWallet(entry) })
+	}
 	refuse.Store(false)
 	eventually(t, "notified", func() bool { return log.count("notified again") == 1 })
 	remove(t, open(t, postgres.Config{Pool: pool(t, url)}), bob)

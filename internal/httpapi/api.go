@@ -75,7 +75,8 @@ type SignIn interface {
 type Dependency struct {
 	// Name is the key in the report, for instance "postgresql".
 	Name string
-	// Check returns a nil error when the dependency answers. It gets at most two seconds.
+	// Check returns a nil error when the dependency answers. It gets at most two seconds, and must heed its context: until
+	// it returns, or for a minute, no other check begins, and the dependency counts as away.
 	Check func(context.Context) error
 	// Required makes /readyz answer 503 while Check fails.
 	Required bool

@@ -67,15 +67,15 @@ func requestID(r *http.Request) string {
 	return id
 }
 
-// isIdentity tells whether an id is, or contains, an address, a key, a ticket or a token.
+// isIdentity tells whether an id is, or contains, the address of a wallet, a key, a ticket or a token.
 func isIdentity(id string) bool {
 	lower := strings.ToLower(id)
 	if strings.Contains(lower, "dxk_") || strings.Contains(lower, "wst_") ||
 		strings.Contains(lower, "eyj") && strings.Count(lower, ".") > 1 {
 		return true
 	}
-	for _, row := range strings.FieldsFunc(lower, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) {
-		if len(row) == addressDigits {
+	for rest, found := lower, true; found; {
+		if _, rest, found = strings.Cut(rest, "0x"); len(rest) >= addressDigits && strings.Trim(rest[:addressDigits], "0123456789abcdef") == "" {
 			return true
 		}
 	}

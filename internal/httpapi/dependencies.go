@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// dependencyTimeout bounds one check of a dependency, so that a health report is never slower.
-const dependencyTimeout = 2 * time.Second
+const (
+	// dependencyTimeout bounds one check of a dependency, so that a health report is never slower.
+	dependencyTimeout = 2 * time.Second
+	// forgetAfter is when a check that does not end is given up, and another one may begin.
+	forgetAfter = time.Minute
+)
 
 // answer is what a dependency said, and after how long; nil is well.
 type answer struct {
@@ -32,11 +36,12 @@ func (a *API) askDependencies(ctx context.Context, dependencies []Dependency) []
 }
 
 // askDependency asks for a limited time. All who ask at a time share one check: one that does not heed its context is left
-// behind, and another is begun when it is over.
+// behind, and another is begun when it is over, or after a minute.
 func (a *API) askDependency(ctx context.Context, d Dependency) error {
 	ctx, cancel := context.WithTimeout(ctx, dependencyTimeout)
 	defer cancel()
 	said := a.checks.DoChan(d.Name, func() (any, error) {
+		defer time.AfterFunc(forgetAfter, func() { a.checks.Forget(d.Name) }).Stop()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dependencyTimeout)
 		defer cancel()
 		return nil, contain(d.Name, func() error { return d.Check(ctx) })

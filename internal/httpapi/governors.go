@@ -38,6 +38,11 @@ type governor struct {
 	Invariants []invariant     `json:"invariants"`
 }
 
+// IsReserved tells whether reports have something of this name, so that no dependency may.
+func IsReserved(name string) bool {
+	return name == finnDependency || name == fleetGovernor || name == reputationGovernor
+}
+
 // getGovernanceHealth shows what is governed and whether its rules hold now.
 func (a *API) getGovernanceHealth(w http.ResponseWriter, r *http.Request) error {
 	governors := a.askGovernors(r.Context())

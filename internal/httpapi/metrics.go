@@ -53,8 +53,8 @@ func signInOutcome(err error) string {
 // more often.
 const answersFor = 10 * time.Second
 
-// FinnDependency is Finn's name among the dependencies, as in the health report.
-const FinnDependency = "loa_finn"
+// finnDependency is Finn's name among the dependencies, as in the health report.
+const finnDependency = "loa_finn"
 
 // dependencyAnswers are who answered when last asked.
 type dependencyAnswers struct {
@@ -81,7 +81,7 @@ func (a *API) DependenciesUp(ctx context.Context) map[string]bool {
 	answers := a.askDependencies(ctx, a.cfg.Dependencies)
 	wg.Wait()
 	up := make(map[string]bool, len(answers)+1)
-	up[FinnDependency] = finnUp
+	up[finnDependency] = finnUp
 	for i, answer := range answers {
 		up[a.cfg.Dependencies[i].Name] = answer.err == nil
 	}
