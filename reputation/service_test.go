@@ -270,17 +270,27 @@ func TestServiceLineIsBounded(t *testing.T) {
 		store := &observed{Store: memory.New(0), hold: make(chan struct{})}
 		service := reputation.NewService(store, reputation.Config{MaxBatch: 1})
 		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
 
 		var wg sync.WaitGroup
 
 		for range 10_001 { // One at the store, and as many in line as there may be.
-			wg.Go(func() { _, _ = service.Record(ctx, signal(0.5)) })
+			wg.Go(func() {
+				if _, err := service.Record(ctx, signal(0.5)); !errors.Is(err, context.Canceled) {
+					t.Errorf("one that has a place in line: %v", err)
+				}
+			})
 		}
 
 		synctest.Wait()
 
 		if _, err := service.Record(t.Context(), signal(0.5)); !errors.Is(err, reputation.ErrStoreUnavailable) {
 			t.Errorf("one more: %v", err)
+		}
+
+		// A store that hangs is given up with the same error, but after a while.
+		if took := time.Since(began); took != 0 {
+			t.Errorf("one more was refused after %v, want at once", took)
 		}
 
 		cancel()
