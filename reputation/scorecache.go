@@ -17,9 +17,9 @@ const (
 // scoreCache remembers scores for a short while, also that there is none. It holds
 // a fixed number of agents; the least recently used goes first.
 //
-// A reader that misses takes a ticket before it asks the store, and may put its
-// answer only while the ticket is still in the cache. Dropping an agent removes the
-// ticket, so an answer that was read before a recording cannot be put after it.
+// A reader that misses puts a ticket into the cache before it asks the store, and its
+// answer into the ticket. Dropping an agent takes the ticket out of the cache, so an
+// answer that was read before a recording is not found after it.
 type scoreCache struct {
 	mu      sync.Mutex
 	entries *simplelru.LRU[string, *scoreEntry] // GUARDED_BY(mu)
@@ -57,12 +57,12 @@ func (c *scoreCache) get(agentID string) (score *float64, hit bool, ticket *scor
 	return nil, false, entry
 }
 
-// put stores the score if the ticket still holds.
-func (c *scoreCache) put(agentID string, ticket *scoreEntry, score *float64) {
+// put keeps the score in the ticket. A ticket that was dropped is in no cache.
+func (c *scoreCache) put(ticket *scoreEntry, score *float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if entry, ok := c.entries.Peek(agentID); !ok || entry != ticket || entry.ready {
+	if ticket.ready { // By a reader who shares it: one more does not prolong its time.
 		return
 	}
 

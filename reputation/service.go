@@ -200,7 +200,7 @@ func (s *Service) Score(ctx context.Context, agentID string) (*float64, error) {
 		return nil, err
 	}
 
-	s.scores.put(agentID, ticket, a.BlendedScore)
+	s.scores.put(ticket, a.BlendedScore)
 
 	return copied(a.BlendedScore), nil
 }

@@ -299,38 +299,6 @@ func TestServiceLineIsBounded(t *testing.T) {
 	})
 }
 
-// A score that was read before a recording is not kept after it.
-func TestServiceScoreReadAcrossARecording(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := &observed{Store: memory.New(0), holdReads: make(chan struct{})}
-		service := reputation.NewService(store, reputation.Config{})
-		old := make(chan *float64, 1)
-
-		go func() {
-			score, _ := service.Score(t.Context(), "agent")
-			old <- score
-		}()
-
-		synctest.Wait() // It has read that there is none, and is held up.
-
-		recorded, err := service.Record(t.Context(), signal(0.8))
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		close(store.holdReads)
-
-		if score := <-old; score != nil {
-			t.Errorf("the reader of before has %v", *score)
-		}
-
-		if score, err := service.Score(t.Context(), "agent"); err != nil || score == nil || *score != *recorded.Score {
-			t.Errorf("afterwards the score is %v, %v", score, err)
-		}
-	})
-}
-
 func TestServiceStoreFails(t *testing.T) {
 	t.Parallel()
 
@@ -421,72 +389,6 @@ func TestServiceClose(t *testing.T) {
 		if view, err := service.Get(t.Context(), "agent"); err != nil || view.SampleCount != 2 {
 			t.Errorf("reading after Close: %d samples, %v", view.SampleCount, err)
 		}
-	})
-}
-
-func TestServiceScoreIsCached(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := &observed{Store: memory.New(0)}
-		service := reputation.NewService(store, reputation.Config{})
-		score := func(agent string) *float64 {
-			t.Helper()
-
-			s, err := service.Score(t.Context(), agent)
-			if err != nil {
-				t.Fatal(err)
-			}
-
-			return s
-		}
-		reads := func(want int) {
-			t.Helper()
-
-			if store.reads != want {
-				t.Errorf("the store was read %d times, want %d", store.reads, want)
-			}
-		}
-
-		for range 2 {
-			if score("agent") != nil {
-				t.Error("an unknown agent has a score")
-			}
-		}
-
-		reads(1)
-
-		recorded, err := service.Record(t.Context(), signal(0.8))
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		// A recording drops what was cached, an absence too.
-		if diff := cmp.Diff(recorded.Score, score("agent")); diff != "" {
-			t.Errorf("score (-recorded +read):\n%s", diff)
-		}
-
-		reads(2)
-		time.Sleep(reputation.ScoreTTL - time.Nanosecond) // fake clock
-		score("agent")
-		reads(2)
-		time.Sleep(time.Nanosecond) // fake clock
-		score("agent")
-		reads(3)
-
-		for _, id := range []string{"", "a b", "../x"} {
-			if score(id) != nil {
-				t.Errorf("%q has a score", id)
-			}
-		}
-
-		reads(3)
-
-		for i := range reputation.ScoreCacheSize {
-			score(fmt.Sprintf("filler-%d", i))
-		}
-
-		score("agent")
-		reads(4 + reputation.ScoreCacheSize)
 	})
 }
 
