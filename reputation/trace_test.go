@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"dixie/reputation"
 	"dixie/reputation/memory"
@@ -233,6 +235,42 @@ func TestUpdateSpanOfCallerThatGivesUp(t *testing.T) {
 
 		if ended := s.recorder.Ended(); len(ended) != 2 {
 			t.Errorf("%d spans ended, want the request and the recording", len(ended))
+		}
+	})
+}
+
+// TestLaterBatchIsInNobodysTrace: the first batch is that of the caller who began, and a later one is nobody's.
+func TestLaterBatchIsInNobodysTrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New(0), hold: make(chan struct{})}
+		recorder := tracetest.NewSpanRecorder()
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
+
+		var batches []trace.SpanContext
+
+		service := reputation.NewService(store, reputation.Config{
+			Tracer: spansanitizer.NewTracer(provider, nil),
+			OnBatch: func(ctx context.Context, _ reputation.Batch) {
+				batches = append(batches, trace.SpanContextFromContext(ctx))
+			},
+		})
+
+		for range 2 {
+			go func() { _, _ = service.Record(t.Context(), signal(0.5)) }()
+			synctest.Wait() // The first one is at the store, the second in line.
+		}
+
+		close(store.hold)
+
+		if err := service.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+
+		synctest.Wait()
+
+		if want := []trace.SpanContext{recorder.Started()[0].SpanContext(), {}}; !slices.EqualFunc(batches, want, trace.SpanContext.Equal) {
+			t.Errorf("the batches are in %v, want that of the first caller and none", batches)
 		}
 	})
 }
