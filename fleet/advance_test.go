@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dixie/fleet"
@@ -120,4 +121,29 @@ func TestAgentFailsAfterItsPullRequest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAdvanceLetsTheAttemptWork: an agent that looks after its pull request goes on while the host advances it.
+func TestAdvanceLetsTheAttemptWork(t *testing.T) {
+	t.Parallel()
+	var interrupted causes
+	run := func(ctx context.Context, job fleet.Job, report fleet.Report) error {
+		report.PullRequest(42)
+		return interrupted.silent(ctx, job, report)
+	}
+	inBubble(t, run, func(t *testing.T, b *bundle) {
+		task := b.settled(b.spawn(request()).ID)
+		for _, to := range []fleet.Status{fleet.Reviewing, fleet.Ready} {
+			if _, err := b.Advance(t.Context(), owner(), task.ID, to); err != nil {
+				t.Fatalf("Advance: %v", err)
+			}
+			synctest.Wait()
+			interrupted.want(t, nil)
+		}
+		if _, err := b.Advance(t.Context(), owner(), task.ID, fleet.Merged); err != nil {
+			t.Fatalf("Advance: %v", err)
+		}
+		synctest.Wait()
+		interrupted.want(t, map[int]error{1: fleet.ErrStopped})
+	})
 }

@@ -193,8 +193,8 @@ func (s *Service) unregister(a Attempt) {
 	}
 }
 
-// interruptRun cancels what works on a task that no longer is its own. An attempt later than the one
-// given is left alone.
+// interruptRun cancels what works on a task that no longer is its own. The attempt of a task that has not
+// ended is left alone, and a later one.
 func (s *Service) interruptRun(t Task) {
 	s.mu.Lock()
 	r, ok := s.runs[t.ID]
