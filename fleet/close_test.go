@@ -51,6 +51,36 @@ func TestCloseHandsTasksOver(t *testing.T) {
 	}, func(c *fleet.Config) { c.Store = durable{memory.New(memory.Config{})} })
 }
 
+// TestCloseWhileATimeLimitEndsAnAttempt: its task is treated like that of any other attempt at work.
+func TestCloseWhileATimeLimitEndsAnAttempt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		store func() fleet.Store
+		want  fleet.Status
+	}{
+		{func() fleet.Store { return memory.New(memory.Config{}) }, fleet.Failed},
+		{func() fleet.Store { return durable{memory.New(memory.Config{})} }, fleet.Retrying},
+	} {
+		var interrupted causes
+		inBubble(t, interrupted.silent, func(t *testing.T, b *bundle) {
+			r := request()
+			minutes := 5
+			r.TimeoutMinutes = &minutes
+			task := b.spawn(r)
+			b.pass(5*time.Minute + time.Second)
+			interrupted.want(t, map[int]error{1: fleet.ErrTimeout})
+			if err := b.Close(t.Context()); err != nil {
+				t.Fatalf("Close: %v", err)
+			}
+			got := b.get(task.ID)
+			b.want(got, c.want)
+			if got.Failure == nil || got.Failure.Reason != fleet.ReasonShutdown || got.RetryCount != 0 {
+				t.Errorf("failure %+v, %d retries; want a shutdown that spends none", got.Failure, got.RetryCount)
+			}
+		}, func(cfg *fleet.Config) { cfg.Store = c.store() })
+	}
+}
+
 func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	deaf := func(context.Context, fleet.Job, fleet.Report) error {

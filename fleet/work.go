@@ -84,7 +84,7 @@ func (s *Service) finish(ctx context.Context, cause error, target Target, r *rep
 	switch {
 	case failure == nil:
 		step = func(t Task) (Change, error) { return succeed(t, now()) }
-	case errors.Is(cause, ErrShutdown) || ctx.Err() != nil:
+	case ctx.Err() != nil: // Of a shutdown, also where the time limit was first.
 		r.Log("[fleet] interrupted by a shutdown")
 		step = func(t Task) (Change, error) { return interrupt(t, now(), s.ephemeral) }
 	default:
