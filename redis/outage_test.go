@@ -205,6 +205,41 @@ func TestRepliesAreNoFailures(t *testing.T) {
 	}
 }
 
+// TestOwnLimitsAreNoFailures: calls that find no connection because this process has too many, or ends, leave
+// the circuit closed.
+func TestOwnLimitsAreNoFailures(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[string]error{
+		"pool_size=1&pool_timeout=1ms":   goredis.ErrPoolTimeout,
+		"pool_size=2&max_active_conns=1": goredis.ErrPoolExhausted,
+	} {
+		client := open(t, server.Database(t)+"?"+limit, nil)
+		held := client.Conn()
+		if err := held.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if err := client.Ping(t.Context()).Err(); !errors.Is(err, want) {
+				t.Fatalf("%s: %v, want %v", limit, err, want)
+			}
+		}
+		if err := held.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Ping(t.Context()).Err(); err != nil {
+			t.Errorf("%s: when the connection is free: %v", limit, err)
+		}
+		if err := client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if err := client.Ping(t.Context()).Err(); !errors.Is(err, goredis.ErrClosed) {
+				t.Fatalf("%s: after Close: %v", limit, err)
+			}
+		}
+	}
+}
+
 // TestPipelinesAreRefusedAsWell, each of their commands.
 func TestPipelinesAreRefusedAsWell(t *testing.T) {
 	t.Parallel()
