@@ -67,7 +67,7 @@ func benchmarkChain(b *testing.B, opts ...dixie.Option) {
 		if !ok {
 			b.Fatal("no address")
 		}
-		token, _, err := signer.Sign(string(address), "team")
+		token, err := signer.Sign(string(address), "team")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func scrapeEverything(t *testing.T) exposition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, _, err := tokens.Sign(string(wallet.TestAddress), "team")
+	token, err := tokens.Sign(string(wallet.TestAddress), "team")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,15 +36,13 @@ type Claims struct {
 	// Wallet is the EIP-55 address of the subject.
 	Wallet    string
 	Role      string
-	ID        string
-	IssuedAt  time.Time
 	ExpiresAt time.Time
 }
 
 // TokenSigner issues tokens.
 type TokenSigner interface {
 	// Sign issues a token for a wallet, an EIP-55 address.
-	Sign(walletAddress, role string) (token string, claims Claims, err error)
+	Sign(walletAddress, role string) (token string, err error)
 }
 
 // TokenVerifier checks tokens. It fails with [ErrToken].
@@ -114,10 +112,10 @@ func NewHS256(secret []byte) (*HS256, error) {
 }
 
 // Sign implements [TokenSigner]. The token is good for [TokenTTL] from now.
-func (h *HS256) Sign(walletAddress, role string) (string, Claims, error) {
+func (h *HS256) Sign(walletAddress, role string) (string, error) {
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {
-		return "", Claims{}, fmt.Errorf("auth: token id: %w", err)
+		return "", fmt.Errorf("auth: token id: %w", err)
 	}
 	// Tokens carry whole seconds (NumericDate).
 	now := time.Now().Truncate(time.Second)
@@ -133,13 +131,13 @@ func (h *HS256) Sign(walletAddress, role string) (string, Claims, error) {
 		Role:   role,
 	}
 	if err := claims.Validate(); err != nil {
-		return "", Claims{}, fmt.Errorf("auth: sign token: %w", err)
+		return "", fmt.Errorf("auth: sign token: %w", err)
 	}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(h.secret)
 	if err != nil {
-		return "", Claims{}, fmt.Errorf("auth: sign token: %w", err)
+		return "", fmt.Errorf("auth: sign token: %w", err)
 	}
-	return token, claims.claims(), nil
+	return token, nil
 }
 
 // Verify implements [TokenVerifier]: HS256 only, issuer, expiry without leeway, our own claims. Of a token that
@@ -162,16 +160,9 @@ func (h *HS256) Verify(token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	good := claims.claims()
+	good := Claims{Wallet: claims.Wallet, Role: claims.Role, ExpiresAt: claims.ExpiresAt.Time}
 	h.known.Add(hash, good)
 	return good, nil
-}
-
-func (c *tokenClaims) claims() Claims {
-	return Claims{
-		Wallet: c.Wallet, Role: c.Role, ID: c.ID,
-		IssuedAt: c.IssuedAt.Time, ExpiresAt: c.ExpiresAt.Time,
-	}
 }
 
 // ErrorType is the word that the log shows for a token that was refused: expired, invalid_signature,

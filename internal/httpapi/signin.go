@@ -61,7 +61,7 @@ func (a *API) postSignIn(w http.ResponseWriter, r *http.Request) error {
 		a.cfg.Metrics.SignInEnded(r.Context(), instruments.SignInNotListed)
 		return &apiError{Status: http.StatusForbidden, Code: "forbidden", Message: "Wallet is not on the allowlist"}
 	}
-	token, _, err := a.cfg.Tokens.Sign(string(address), roleTeam)
+	token, err := a.cfg.Tokens.Sign(string(address), roleTeam)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func enroll(tb testing.TB, dixie *process) []caller {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		token, _, err := signer.Sign(address, "team")
+		token, err := signer.Sign(address, "team")
 		if err != nil {
 			tb.Fatal(err)
 		}
