@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -221,6 +223,28 @@ func TestUncheckedIDsReachNoPath(t *testing.T) {
 		_, err := client.Staked(t.Context(), wallet)
 		wantError(t, err, finn.ErrRefused, finn.CodeInvalidWallet)
 	}
+}
+
+// TestTimeoutOfTheHTTPClientIsNotUsed: it would end a turn in the middle, and every call alike.
+func TestTimeoutOfTheHTTPClientIsNotUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		caller := &http.Client{Timeout: time.Second, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-time.After(2 * time.Second):
+				return works(r)
+			case <-r.Context().Done():
+				return nil, context.Cause(r.Context())
+			}
+		})}
+		client := newClient(t, finn.Config{URL: "http://finn.test", HTTPClient: caller})
+		if turn, err := client.Send(t.Context(), sessionID, "hi"); err != nil || turn.Response != "hello" {
+			t.Errorf("Send = %q, %v", turn.Response, err)
+		}
+		if caller.Timeout != time.Second || caller.CheckRedirect != nil {
+			t.Errorf("the caller's client was changed: %+v", caller)
+		}
+	})
 }
 
 func TestClosedClient(t *testing.T) {
