@@ -44,19 +44,18 @@ func newQueue(size, maxBytes int) *queue {
 	return &queue{ring: make([]signal, size), maxBytes: maxBytes}
 }
 
-// push takes a signal, or drops it and says false.
-func (q *queue) push(m message) bool {
+// push takes a signal, or drops it.
+func (q *queue) push(m message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.counts.Offered++
 	if q.closed || q.length == len(q.ring) || q.bytes+m.size() > q.maxBytes {
 		q.counts.Dropped++
-		return false
+		return
 	}
 	q.ring[(q.first+q.length)%len(q.ring)] = signal{m, q.counts.Offered}
 	q.length++
 	q.bytes += m.size()
-	return true
 }
 
 // refuse counts a signal that cannot be made.
