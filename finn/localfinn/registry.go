@@ -32,10 +32,7 @@ type registry struct {
 }
 
 func newRegistry() *registry {
-	dropped, err := lru.NewLRU[string, struct{}](MaxDropped, nil)
-	if err != nil { // Only for a size below one.
-		dropped = nil
-	}
+	dropped, _ := lru.NewLRU[string, struct{}](MaxDropped, nil) // It fails on a size of zero or less, and on nothing else.
 	return &registry{byID: make(map[string]*session), dropped: dropped}
 }
 
