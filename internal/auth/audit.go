@@ -79,10 +79,3 @@ func (a *Audit) keep(record auditRecord) (overflow auditRecord, ok bool) {
 	a.oldest = (a.oldest + 1) % auditKept
 	return overflow, true
 }
-
-// Len is the number of decisions in memory.
-func (a *Audit) Len() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.entries)
-}

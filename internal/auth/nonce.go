@@ -89,13 +89,6 @@ func (m *MemoryNonces) drop(nonce string) (heldNonce, bool) {
 	return held, true
 }
 
-// Len is the number of unused nonces.
-func (m *MemoryNonces) Len() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.unused)
-}
-
 const (
 	alphanumerics = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	nonceLength   = 32

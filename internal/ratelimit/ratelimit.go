@@ -108,17 +108,6 @@ func (m *Memory) Allow(_ context.Context, identity string, limit int) (Decision,
 // maxLimit keeps a slot's count within its type.
 const maxLimit = 1<<16 - 1
 
-// Identities is how many identities are tracked now.
-func (m *Memory) Identities() int {
-	n := 0
-	for i := range m.shards {
-		m.shards[i].mu.Lock()
-		n += len(m.shards[i].buckets)
-		m.shards[i].mu.Unlock()
-	}
-	return n
-}
-
 func (s *shard) bucket(identity string) *bucket {
 	if e, ok := s.buckets[identity]; ok {
 		s.recent.MoveToFront(e)
