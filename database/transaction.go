@@ -21,7 +21,7 @@ const (
 // Transact runs f in a transaction and commits what it did, unless f returns an error, which is returned as it
 // is. The server gives up a transaction whose client is silent in the middle of it for ten seconds. An error of
 // the beginning or of the commit wraps that of the driver; after one of the commit it is not known whether it
-// happened. Nothing is tried again, see [Clashed] and [pgconn.SafeToRetry].
+// happened. Nothing is tried again, see [Atomically].
 func Transact(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
 	tx, err := pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {

@@ -18,9 +18,6 @@ const (
 	add = `INSERT INTO allowlist_entries (kind, value) VALUES ($1, $2)
 		ON CONFLICT (entry) DO UPDATE SET value = excluded.value, source = 'admin'`
 	remove = `DELETE FROM allowlist_entries WHERE entry = $1`
-
-	// tries bounds how often a transaction begins.
-	tries = 3
 )
 
 // nameOf is the kind as the table has it.
@@ -77,7 +74,7 @@ func (a *Allowlist) change(ctx context.Context, doing string, edit func(context.
 	var after rows
 	limited, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	err := a.atomically(limited, func(tx pgx.Tx) (err error) {
+	err := database.Atomically(limited, a.pool, func(tx pgx.Tx) (err error) {
 		if err = edit(limited, tx); err == nil {
 			after, err = load(limited, tx)
 		}
@@ -89,17 +86,6 @@ func (a *Allowlist) change(ctx context.Context, doing string, edit func(context.
 	l := after.list()
 	a.publish(since, l)
 	return l.List(), nil
-}
-
-// atomically runs f in a transaction and commits what it did, unless it returns an error. f is called again
-// when the database asked for it, or when the connection turns out to be dead before anything was sent.
-func (a *Allowlist) atomically(ctx context.Context, f func(pgx.Tx) error) error {
-	for try := 1; ; try++ {
-		err := database.Transact(ctx, a.pool, f)
-		if err == nil || try == tries || ctx.Err() != nil || !pgconn.SafeToRetry(err) && !database.Clashed(err) {
-			return err
-		}
-	}
 }
 
 // programLimitExceeded is what the trigger raises when there are too many entries.

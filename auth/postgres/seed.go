@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dixie/database"
 	"dixie/internal/auth"
 )
 
@@ -61,7 +62,7 @@ func (a *Allowlist) seed(ctx context.Context, path string) error {
 	file.append(auth.EntryWallet, data.Wallets)
 	file.append(auth.EntryAPIKey, data.APIKeys)
 	var result seeded
-	err = a.atomically(ctx, func(tx pgx.Tx) (err error) {
+	err = database.Atomically(ctx, a.pool, func(tx pgx.Tx) (err error) {
 		result, err = file.apply(ctx, tx)
 		return err
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -15,13 +14,8 @@ import (
 	"dixie/fleet"
 )
 
-const (
-	// tries bounds how often a transaction begins that others got in the way of.
-	tries    = 5
-	tryPause = 20 * time.Millisecond
-	// cleanupTimeout bounds what is done for a caller that has left.
-	cleanupTimeout = 5 * time.Second
-)
+// cleanupTimeout bounds what is done for a caller that has left.
+const cleanupTimeout = 5 * time.Second
 
 // verdict is an error that the store means, and not one of the database: it reaches the caller as it is.
 type verdict struct{ err error }
@@ -31,25 +25,12 @@ func (v *verdict) Error() string { return v.err.Error() }
 // Unwrap returns the error that the caller gets.
 func (v *verdict) Unwrap() error { return v.err }
 
-// atomically runs f in a transaction and commits what it did, unless it returns an error. f is called again
-// when the database asked for it, or when the connection turns out to be dead before anything was sent.
+// atomically is [database.Atomically], with the error as [interpret] has it.
 func (s *Store) atomically(ctx context.Context, doing string, f func(pgx.Tx) error) error {
-	for try := 1; ; try++ {
-		err := database.Transact(ctx, s.cfg.Pool, f)
-		if err == nil {
-			return nil
-		}
-		again := pgconn.SafeToRetry(err) && try == 1 || database.Clashed(err) && try < tries
-		if !again || ctx.Err() != nil {
-			return interpret(ctx, doing, err)
-		}
-		pause := time.NewTimer(rand.N(time.Duration(try) * tryPause)) //nolint:gosec // Jitter is no secret.
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
+	if err := database.Atomically(ctx, s.cfg.Pool, f); err != nil {
+		return interpret(ctx, doing, err)
 	}
+	return nil
 }
 
 // interpret gives an error the form that [fleet.Store] promises: a verdict as it is, what the caller's
