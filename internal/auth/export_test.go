@@ -17,5 +17,5 @@ func (a *Audit) Len() int {
 func (m *MemoryNonces) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.unused)
+	return m.unused.Len()
 }

@@ -1,13 +1,14 @@
 package auth
 
 import (
-	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // NonceTTL is how long a nonce can be used.
@@ -31,25 +32,20 @@ type NonceStore interface {
 // MemoryNonces keeps nonces in the process. When it is full, the oldest unused nonce makes room: the
 // limit on nonces per address keeps one caller from driving out the others.
 type MemoryNonces struct {
-	mu     sync.Mutex
-	max    int
-	unused map[string]*list.Element // GUARDED_BY(mu)
-	order  list.List                // GUARDED_BY(mu); of heldNonce, oldest first
+	mu sync.Mutex
+	// unused has when each expires, oldest first: nothing is looked up but to be removed.
+	unused *simplelru.LRU[string, time.Time] // GUARDED_BY(mu)
 }
 
 var _ NonceStore = (*MemoryNonces)(nil)
-
-type heldNonce struct {
-	nonce   string
-	expires time.Time
-}
 
 // NewMemoryNonces keeps at most limit unused nonces (zero: [DefaultNonces]).
 func NewMemoryNonces(limit int) *MemoryNonces {
 	if limit <= 0 {
 		limit = DefaultNonces
 	}
-	return &MemoryNonces{max: limit, unused: make(map[string]*list.Element)}
+	unused, _ := simplelru.NewLRU[string, time.Time](limit, nil) // It fails on a size of zero or less, and on nothing else.
+	return &MemoryNonces{unused: unused}
 }
 
 // Put implements [NonceStore].
@@ -57,36 +53,21 @@ func (m *MemoryNonces) Put(_ context.Context, nonce string, ttl time.Duration) e
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.drop(nonce)
 	// Every nonce lives equally long, so the oldest expires first.
-	for oldest := m.order.Front(); oldest != nil; oldest = m.order.Front() {
-		held, _ := oldest.Value.(heldNonce)
-		if now.Before(held.expires) && m.order.Len() < m.max {
-			break
-		}
-		m.drop(held.nonce)
+	for _, expires, ok := m.unused.GetOldest(); ok && !now.Before(expires); _, expires, ok = m.unused.GetOldest() {
+		m.unused.RemoveOldest()
 	}
-	m.unused[nonce] = m.order.PushBack(heldNonce{nonce, now.Add(ttl)})
+	m.unused.Add(nonce, now.Add(ttl))
 	return nil
 }
 
-// Take implements [NonceStore].
+// Take implements [NonceStore]. What was used takes no place from what is unused.
 func (m *MemoryNonces) Take(_ context.Context, nonce string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	held, ok := m.drop(nonce)
-	return ok && time.Now().Before(held.expires), nil
-}
-
-// drop forgets a nonce with its place, so that what was used takes none from what is unused.
-func (m *MemoryNonces) drop(nonce string) (heldNonce, bool) {
-	place, ok := m.unused[nonce]
-	if !ok {
-		return heldNonce{}, false
-	}
-	delete(m.unused, nonce)
-	held, _ := m.order.Remove(place).(heldNonce)
-	return held, true
+	expires, ok := m.unused.Peek(nonce)
+	m.unused.Remove(nonce)
+	return ok && time.Now().Before(expires), nil
 }
 
 const (

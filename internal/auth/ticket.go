@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"container/list"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // TicketTTL is how long a WebSocket ticket can be used.
@@ -84,23 +85,24 @@ func ticketHash(ticket string) string {
 // MemoryTickets keeps at most 10,000 unused tickets in the process; beyond that it refuses. Each wallet has
 // a few at most, so only very many wallets together can fill it.
 type MemoryTickets struct {
-	mu      sync.Mutex
-	tickets map[string]*list.Element // GUARDED_BY(mu); by hash
-	order   list.List                // GUARDED_BY(mu); of heldTicket, oldest first
-	unused  map[string]int           // GUARDED_BY(mu); by wallet
+	mu sync.Mutex
+	// tickets has them by hash, oldest first: nothing is looked up but to be removed.
+	tickets *simplelru.LRU[string, heldTicket] // GUARDED_BY(mu)
+	unused  map[string]int                     // GUARDED_BY(mu); by wallet
 }
 
 var _ TicketStore = (*MemoryTickets)(nil)
 
 type heldTicket struct {
-	hash    string
 	wallet  string
 	expires time.Time
 }
 
 // NewMemoryTickets makes an empty store.
 func NewMemoryTickets() *MemoryTickets {
-	return &MemoryTickets{tickets: make(map[string]*list.Element), unused: make(map[string]int)}
+	m := &MemoryTickets{unused: make(map[string]int)}
+	m.tickets, _ = simplelru.NewLRU(unusedTicketsKept, m.removed) // It fails on a size of zero or less, and on nothing else.
+	return m
 }
 
 // Put implements [TicketStore].
@@ -108,48 +110,38 @@ func (m *MemoryTickets) Put(_ context.Context, hash, walletAddress string, ttl t
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.drop(hash)
+	m.tickets.Remove(hash)
 	// Every ticket lives equally long, so the oldest expires first.
-	for oldest := m.order.Front(); oldest != nil; oldest = m.order.Front() {
-		held, _ := oldest.Value.(heldTicket)
-		if now.Before(held.expires) {
-			break
-		}
-		m.drop(held.hash)
+	for _, held, ok := m.tickets.GetOldest(); ok && !now.Before(held.expires); _, held, ok = m.tickets.GetOldest() {
+		m.tickets.RemoveOldest()
 	}
 	if m.unused[walletAddress] >= maxUnused {
 		return ErrTooManyTickets
 	}
-	if m.order.Len() >= unusedTicketsKept {
+	if m.tickets.Len() >= unusedTicketsKept {
 		return ErrTicketStore
 	}
-	m.tickets[hash] = m.order.PushBack(heldTicket{hash, walletAddress, now.Add(ttl)})
+	m.tickets.Add(hash, heldTicket{walletAddress, now.Add(ttl)})
 	m.unused[walletAddress]++
 	return nil
 }
 
-// Take implements [TicketStore].
+// Take implements [TicketStore]. A used ticket that kept its place would count against everybody's bound.
 func (m *MemoryTickets) Take(_ context.Context, hash string) (string, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	held, ok := m.drop(hash)
+	held, ok := m.tickets.Peek(hash)
+	m.tickets.Remove(hash)
 	if !ok || !time.Now().Before(held.expires) {
 		return "", false, nil
 	}
 	return held.wallet, true, nil
 }
 
-// drop forgets a ticket with its place: a used one that kept it would count against everybody's bound.
-func (m *MemoryTickets) drop(hash string) (heldTicket, bool) {
-	place, ok := m.tickets[hash]
-	if !ok {
-		return heldTicket{}, false
-	}
-	delete(m.tickets, hash)
-	held, _ := m.order.Remove(place).(heldTicket)
+// removed requires mu. It is called for each ticket that goes.
+func (m *MemoryTickets) removed(_ string, held heldTicket) {
 	m.unused[held.wallet]--
 	if m.unused[held.wallet] <= 0 {
 		delete(m.unused, held.wallet)
 	}
-	return held, true
 }
