@@ -124,9 +124,11 @@ func TestNamesOfDependencies(t *testing.T) {
 	}
 	long := strings.Repeat("x", 64)
 	start(t, nil, named(long), named("my-cache_2.eu"))
-	said := refused(t, named("loa_finn"), named("fleet-governor"), named("reputation"), named("a b"), named("line\nfeed"), named(`quo"te`), named("é"), named(long+"x"),
+	said := refused(t, named("loa_finn"), named("fleet-governor"), named("reputation"),
+		named("a b"), named("line\nfeed"), named(`quo"te`), named("é"), named(long+"x"),
 		dixie.WithDependency(dixie.Dependency{Name: "unchecked"}))
-	wantParts(t, said, `"loa_finn" is in the reports`, `"fleet-governor" is`, `"reputation" is`, `the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
+	wantParts(t, said, `"loa_finn" is in the reports`, `"fleet-governor" is`, `"reputation" is`,
+		`the name "a b" is not`, `the name "line\nfeed" is not`, `the name "quo\"te" is not`,
 		`the name "é" is not`, `xx" is not 1 to 64`, "name and check are required")
 }
 

@@ -249,8 +249,11 @@ type givesUp struct{ fleet.Store }
 
 // Start implements fleet.Dispatcher.
 func (givesUp) Start(ctx context.Context, _ int, work func(context.Context, fleet.Attempt) error) error {
-	worked := make(chan error, 1)
-	go func() { worked <- work(context.WithoutCancel(ctx), fleet.Attempt{TaskID: "gone", Number: 1}) }()
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		_ = work(context.WithoutCancel(ctx), fleet.Attempt{TaskID: "gone", Number: 1})
+	}()
 	<-ctx.Done()
 	<-worked
 	return context.Cause(ctx)
