@@ -114,14 +114,14 @@ func readmeProgram(t *testing.T) []byte {
 	return block[1]
 }
 
-// middleware is a host's own: it is at work for a while after the Handler has answered.
+// middleware is a host's own: after the Handler has answered it is at work until standard input ends.
 const middleware = `
 func late(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
 		if r.URL.Path == "/livez" {
 			println("answered")
-			time.Sleep(500 * time.Millisecond)
+			_, _ = syscall.Read(0, make([]byte, 1))
 		}
 	})
 }
@@ -149,6 +149,10 @@ func TestProgramsStopGracefully(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			work, err := host.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := host.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -161,6 +165,8 @@ func TestProgramsStopGracefully(t *testing.T) {
 					if err := host.Process.Signal(syscall.SIGTERM); err != nil {
 						t.Error(err)
 					}
+					awaitRefusals(ctx, address)
+					_ = work.Close()
 				}
 			}
 			if err := host.Wait(); err != nil {
@@ -170,6 +176,21 @@ func TestProgramsStopGracefully(t *testing.T) {
 				t.Errorf("the running request was answered with %d; it said:\n%s", status, said.String())
 			}
 		})
+	}
+}
+
+// awaitRefusals waits until nobody listens any more, and looks on for a while: a program that does not wait for its answers
+// is gone by then.
+func awaitRefusals(ctx context.Context, address string) {
+	const inARow = 20
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for refused := 0; refused < inARow && ctx.Err() == nil; refused++ {
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
+			_ = conn.Close()
+			refused = 0
+		}
+		<-tick.C
 	}
 }
 

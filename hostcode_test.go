@@ -3,7 +3,6 @@ package dixie_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -165,22 +164,12 @@ func TestWriterWithoutFlush(t *testing.T) {
 		s.handler.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
 	}))
 	defer outer.Close()
+	wrapped := &service{t: t, url: outer.URL, client: s.client}
 	for range 2 {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, outer.URL+"/api/chat", strings.NewReader(`{"prompt":"hello there"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-		request.Header.Set("Accept", "text/event-stream")
-		response, err := s.client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if text := string(body); err != nil || response.StatusCode != http.StatusOK ||
+		got := wrapped.do(http.MethodPost, "/api/chat", token, `{"prompt":"hello there"}`, "Accept", "text/event-stream")
+		if text := string(got.body); got.status != http.StatusOK ||
 			strings.Count(text, "event: chunk") < 2 || strings.Count(text, "event: done") != 1 {
-			t.Errorf("%d %v\n%s", response.StatusCode, err, text)
+			t.Errorf("%d\n%s", got.status, text)
 		}
 	}
 	const told = "streams are held back: a ResponseWriter around dixie cannot flush and has no Unwrap; said once"
