@@ -139,8 +139,8 @@ type (
 	Interaction = chat.Interaction
 	// Dependency is something whose state the health report shows; see [WithDependency]:
 	//
-	//	Name     string                      // unique: 1 to 64 of A-Z a-z 0-9 _ . -, and not "loa_finn"
-	//	Check    func(context.Context) error // required; a nil error: it answers; at most two seconds
+	//	Name     string                      // unique, and as WithDependency wants it
+	//	Check    func(context.Context) error // required; a nil error: it answers; heeds its context of two seconds
 	//	Required bool                        // /readyz is 503 while Check fails
 	Dependency = httpapi.Dependency
 )

@@ -336,8 +336,8 @@ func isNoNameCharacter(r rune) bool { return !strings.ContainsRune(nameCharacter
 // WithPayment puts a payment check between the allowlist and the tier: who has not paid is answered
 // there, and [PrincipalFrom] tells who it is. Not behind it are /, /livez, /readyz, /metrics, health, signing in,
 // the admin routes, /api/openapi.yaml, /api/reputation/population, and the WebSockets at /ws/chat/{sessionId},
-// whose tickets are got behind it. [New] calls check once, with the Handler's inside, and refuses it when it
-// returns nil. Default, and nil: everything passes.
+// whose tickets are got behind it. [New] calls check once, with the Handler's inside, when nothing else is
+// wrong, and refuses it when it returns nil. Default, and nil: everything passes.
 func WithPayment(check func(http.Handler) http.Handler) Option {
 	return func(s *settings) error {
 		s.payment = check
